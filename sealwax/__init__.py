@@ -1,0 +1,1 @@
+"""Sealwax: durable orchestration of e-signature envelopes on Temporal."""

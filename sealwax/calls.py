@@ -1,0 +1,187 @@
+"""Calls and outcomes: what the envelope law asks of the world, and what the world answers.
+
+A call is an imperative; a shell carries it out as one activity and hands back one outcome. No
+outcome is an exception here, because "we do not know" is an ordinary answer of a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from sealwax.definition import BlobRef, Definition
+from sealwax.facts import EnvelopeStatus, Fact
+from sealwax.mutations import Mutation
+from sealwax.observations import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Write the envelope's row into the registry, before anything is made at the provider."""
+
+    kind: Literal["register"] = "register"
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the draft. ``transaction_id`` and ``marker`` find it again if the answer is lost.
+
+    ``numbers`` gives each recipient the id by which the provider will know it.
+    """
+
+    definition: Definition
+    numbers: Mapping[str, str]
+    transaction_id: str
+    marker: str
+    attempt: int
+    kind: Literal["create"] = "create"
+
+
+@dataclass(frozen=True, slots=True)
+class FindCreated:
+    """Look for envelopes that an unanswered create may have made."""
+
+    transaction_ids: tuple[str, ...]
+    marker: str
+    since: datetime
+    kind: Literal["find_created"] = "find_created"
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Write the provider's envelope id into the registry, so that webhooks find their workflow."""
+
+    provider_envelope_id: str
+    kind: Literal["bind"] = "bind"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutate:
+    """Make one mutation of the envelope. ``before`` and ``after`` are the definitions around it."""
+
+    operation_id: str
+    mutation: Mutation
+    status: EnvelopeStatus
+    before: Definition
+    after: Definition
+    numbers: Mapping[str, str]
+    attempt: int
+    kind: Literal["mutate"] = "mutate"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read the envelope. ``why``: to settle an unknown outcome, to refresh, to confirm the end."""
+
+    why: Literal["look", "refresh", "confirm"]
+    with_tabs: bool = False
+    kind: Literal["read"] = "read"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Fetch the completed documents and the certificate into the blob store."""
+
+    kind: Literal["archive"] = "archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Write the final status into the registry."""
+
+    status: EnvelopeStatus
+    kind: Literal["close"] = "close"
+
+
+Call = Register | Create | FindCreated | Bind | Mutate | Read | Archive | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The row stands. ``provider_envelope_id`` is set where an earlier life bound one."""
+
+    provider_envelope_id: str = ""
+    kind: Literal["registered"] = "registered"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The provider says that it was done. ``incarnations``: provider's recipient id -> guid."""
+
+    facts: tuple[Fact, ...] = ()
+    incarnations: Mapping[str, str] = field(default_factory=dict)
+    provider_envelope_id: str = ""
+    kind: Literal["applied"] = "applied"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The provider says no, for good. ``code`` is the provider's error code."""
+
+    code: str
+    message: str
+    needs_person: bool = False
+    kind: Literal["rejected"] = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """It certainly did not take effect and may be tried again, not before ``retry_after_s``."""
+
+    reason: str
+    retry_after_s: float | None = None
+    kind: Literal["not_sent"] = "not_sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No answer came: it may have taken effect, or may yet. To be resolved by looking."""
+
+    reason: str
+    kind: Literal["unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a read showed."""
+
+    observation: Observation
+    kind: Literal["observed"] = "observed"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The provider's ids of the envelopes that bear the transaction id or marker looked for."""
+
+    provider_envelope_ids: tuple[str, ...]
+    kind: Literal["found"] = "found"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedDocument:
+    """One file of the archive: ``combined`` (all documents, signed) or ``certificate``."""
+
+    name: str
+    blob: BlobRef
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """The archive stands in the blob store."""
+
+    documents: tuple[ArchivedDocument, ...]
+    kind: Literal["archived"] = "archived"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A call without an answer of its own was carried out."""
+
+    kind: Literal["done"] = "done"
+
+
+Outcome = (
+    Registered | Applied | Rejected | NotSent | Unknown | Observed | Found | Archived | Done
+)

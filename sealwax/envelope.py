@@ -1,0 +1,297 @@
+"""One envelope's whole state, and what can be read off it. Frozen values only; no clock, no I/O.
+
+``advance.advance`` is the only thing that makes a new state of an old one. What is here answers
+questions: its status, who is waited on, whether a mutation may be asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from sealwax import keys
+from sealwax.calls import ArchivedDocument, Call
+from sealwax.definition import Definition, RecipientKind, Refusal, RefusalCode
+from sealwax.facts import (
+    ACTED,
+    FINAL,
+    EnvelopeStatus,
+    Facts,
+    ProviderEvent,
+    RecipientStatus,
+)
+from sealwax.mutations import Mutation, Projection, project
+
+CREATE_OPERATION = "sealwax:create"
+SEND_OPERATION = "sealwax:send"
+TIMELINE_LENGTH_MAX = 200
+EVENT_KEYS_MAX = 2_000
+HELD_EVENTS_MAX = 500
+
+AnswerState = Literal["applied", "refused", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How patient an envelope is, in seconds. Set by the operator, fixed when it is registered.
+
+    ``call_deadline_s``: the longest that a mutating call may take in all. ``outcome_settle_s``:
+    how long after that deadline a call may still take effect at the provider; only then does
+    "not found" count. ``close_settle_s``: how long a final status must stand before a read is
+    asked to confirm it. ``refresh_min_s``: the least time between two reads that are not needed
+    to settle an outcome.
+    """
+
+    call_deadline_s: float = 150.0
+    outcome_settle_s: float = 15.0
+    close_settle_s: float = 60.0
+    backoff_first_s: float = 1.0
+    backoff_max_s: float = 60.0
+    attention_retry_s: float = 300.0
+    refresh_min_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an application asks for: one envelope, as a draft or sent at once."""
+
+    account: str
+    business_key: str
+    definition: Definition
+    send: bool = True
+    principal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An accepted mutation that waits for its turn, or is at the head of the queue."""
+
+    operation_id: str
+    digest: str
+    mutation: Mutation
+    sequence: int
+    accepted_at: datetime
+    attempts: int = 0
+    first_tried_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a mutation.
+
+    ``refused``: the law said no, nothing was asked of the provider. ``rejected``: the provider
+    said no, ``code`` is its error code. ``revision`` is the envelope's revision afterwards.
+    """
+
+    operation_id: str
+    digest: str
+    sequence: int
+    state: AnswerState
+    revision: int
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOutcome:
+    """The head's last try got no answer. Nothing counts as not done before ``settled_at``."""
+
+    reason: str
+    since: datetime
+    settled_at: datetime
+    look_at: datetime
+    looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the timeline: when, and what, in a person's words."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Everything that is known of one envelope.
+
+    ``numbers`` maps our recipient ids to the provider's; a number is never used twice, so facts
+    about a removed recipient cannot fall on a later one. ``incarnations`` holds the current guid
+    of each number, ``superseded`` the guids that are no longer anybody's, ``removed`` the numbers
+    that we took out, ``absent`` those spoken of that a read does not show.
+    """
+
+    order: Order
+    opened_at: datetime
+    timing: Timing = Timing()
+    registered: bool = False
+    bound: bool = False
+    provider_envelope_id: str = ""
+    definition: Definition = Definition(subject="")
+    facts: Facts = Facts()
+    failed_to_create: bool = False
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    incarnations: Mapping[str, str] = field(default_factory=dict)
+    superseded: tuple[tuple[str, str], ...] = ()
+    removed: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    revision: int = 0
+    sequence: int = 0
+    queue: tuple[Pending, ...] = ()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    in_flight: Call | None = None
+    started_at: datetime | None = None
+    deleted_marks_at_read: tuple[str, ...] = ()
+    unknown: UnknownOutcome | None = None
+    retry_at: datetime | None = None
+    failures: int = 0
+    refresh_wanted: bool = False
+    unplaced_at_read: int = 0
+    read_at: datetime | None = None
+    final_since: datetime | None = None
+    confirm_tries: int = 0
+    confirmed: bool = False
+    archive: tuple[ArchivedDocument, ...] | None = None
+    closed: bool = False
+    attention: str = ""
+    held: tuple[ProviderEvent, ...] = ()
+    event_keys: tuple[str, ...] = ()
+    events_seen: int = 0
+    events_duplicate: int = 0
+    events_foreign: int = 0
+    last_event: Entry | None = None
+    timeline: tuple[Entry, ...] = ()
+
+    @property
+    def workflow_id(self) -> str:
+        """The id of the workflow that owns this envelope."""
+        return keys.workflow_id(self.order.account, self.order.business_key)
+
+    @property
+    def status(self) -> EnvelopeStatus:
+        """The status, from facts alone; ``rejected`` where the provider refused to make it."""
+        if self.failed_to_create:
+            return EnvelopeStatus.REJECTED
+        return self.facts.envelope_status()
+
+    @property
+    def final(self) -> bool:
+        """Whether the status is one that ends an envelope."""
+        return self.status in FINAL
+
+
+def mutation_digest(mutation: Mutation) -> str:
+    """What tells two requests under one operation id apart."""
+    return keys.digest((mutation.kind, json.dumps(asdict(mutation), sort_keys=True)))
+
+
+def names_of(state: Envelope, number: str) -> tuple[str, ...]:
+    """The incarnations whose facts count for a provider's recipient id.
+
+    Facts without a guid count for a number that only ever had one; after a change of guid they
+    could mean either, and a read settles it (``unplaced``).
+    """
+    gone = {guid for held, guid in state.superseded if held == number}
+    current = state.incarnations.get(number)
+    if current is None:
+        known = state.facts.incarnations(number) - gone
+        current = next(iter(known)) if len(known) == 1 else None
+    named = () if current is None else (current,)
+    return named if gone else (*named, "")
+
+
+def recipient_statuses(state: Envelope) -> dict[str, RecipientStatus]:
+    """Status of each of our recipients, by our id."""
+    return {
+        recipient.recipient_id: state.facts.recipient_status(number, names_of(state, number))
+        for recipient in state.definition.recipients
+        if (number := state.numbers.get(recipient.recipient_id))
+    }
+
+
+def unplaced(state: Envelope) -> int:
+    """How many facts cannot be laid to one recipient without a read. Grows with facts alone."""
+    gone = set(state.superseded)
+    reminted = {number for number, _ in gone}
+    ours = set(state.numbers.values())
+    settled = ours | set(state.removed) | set(state.absent)
+    count = 0
+    for fact in state.facts.seen:
+        number = fact.recipient
+        if not number or number in state.removed:
+            continue
+        if number not in settled:
+            count += 1
+        elif fact.incarnation:
+            known = (number, fact.incarnation) in gone or fact.incarnation in names_of(state, number)
+            count += not known
+        else:
+            count += number in reminted
+    return count
+
+
+def waiting_on(state: Envelope) -> tuple[str, ...]:
+    """Our ids of the recipients whose turn it is, in the order of the definition."""
+    if state.status not in (EnvelopeStatus.SENT, EnvelopeStatus.DELIVERED):
+        return ()
+    statuses = recipient_statuses(state)
+    open_ = [
+        r
+        for r in state.definition.recipients
+        if statuses.get(r.recipient_id, RecipientStatus.CREATED) not in ACTED
+        and r.kind is RecipientKind.SIGNER
+    ]
+    current = min((r.routing_order for r in open_), default=0)
+    return tuple(r.recipient_id for r in open_ if r.routing_order == current)
+
+
+def projected(state: Envelope) -> Projection:
+    """The envelope as it will stand when everything in the queue has had its turn."""
+    projection = Projection(state.status, state.definition, recipient_statuses(state))
+    for pending in state.queue:
+        try:
+            projection = project(projection, pending.mutation)
+        except Refusal:
+            continue
+    return projection
+
+
+def check_acceptable(state: Envelope, operation_id: str, mutation: Mutation) -> None:
+    """Raise ``Refusal`` where a mutation may not even enter the queue; nothing changes.
+
+    An operation id that was used before is fine with the same body: it gets the first answer.
+    """
+    keys.check_opaque(operation_id, "operation id")
+    if mutation.kind == "create":
+        raise Refusal(
+            RefusalCode.ILLEGAL_IN_STATUS,
+            "an envelope is created by starting its workflow, not by a mutation",
+        )
+    known = known_digest(state, operation_id)
+    if known is not None:
+        if known != mutation_digest(mutation):
+            raise Refusal(
+                RefusalCode.OPERATION_ID_REUSED,
+                f"operation id {operation_id} was used for another request;"
+                " give each request its own id",
+            )
+        return
+    if state.closed:
+        raise Refusal(RefusalCode.CLOSED, f"the envelope is closed; it ended {state.status}")
+    project(projected(state), mutation)
+
+
+def known_digest(state: Envelope, operation_id: str) -> str | None:
+    """The digest under which an operation id was first used; None where it is new."""
+    answer = state.answers.get(operation_id)
+    if answer is not None:
+        return answer.digest
+    return next((p.digest for p in state.queue if p.operation_id == operation_id), None)
+
+
+def position(state: Envelope, operation_id: str) -> int | None:
+    """How many stand before this operation in the queue (0 = it is at the head)."""
+    return next((i for i, p in enumerate(state.queue) if p.operation_id == operation_id), None)

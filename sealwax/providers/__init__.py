@@ -1,0 +1,1 @@
+"""Adapters: how each provider is asked and what its answers mean."""

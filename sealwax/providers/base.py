@@ -1,0 +1,193 @@
+"""What a provider is to the rest: the protocol, the pure adapter's shape, and who broke what.
+
+    ProviderError
+    |-- ProviderRejected       the provider says no; asking again is useless
+    |   `-- NeedsPerson        ... until a person does something (consent, permission, plan)
+    |-- NotSentError           certainly without effect; may be tried again
+    |   |-- RateLimited        refused by a limit of the provider's, with the time it asks for
+    |   `-- TokenRefused       the access token was not accepted; renew it once
+    `-- OutcomeUnknown         no answer: it may have taken effect
+
+An adapter is pure: each operation is a *conversation*, a generator that yields requests and is
+sent their answers, and returns what came of it. ``providers.http`` carries conversations out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeVar
+
+from sealwax.calls import Applied, Create, FindCreated, Mutate
+from sealwax.facts import ProviderEvent
+from sealwax.observations import Observation
+
+T = TypeVar("T")
+
+
+class ProviderError(Exception):
+    """Anything a provider call can come to, other than success."""
+
+
+class ProviderRejected(ProviderError):
+    """The provider refused the request for good. ``code`` is its own error code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class NeedsPerson(ProviderRejected):
+    """Refused until a person does something: grants consent, a permission, or a larger plan."""
+
+
+class NotSentError(ProviderError):
+    """The request certainly had no effect. ``retry_after_s``: how long the provider asks to wait."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(NotSentError):
+    """Refused by a limit of the account or the envelope."""
+
+
+class TokenRefused(NotSentError):
+    """The access token was not accepted."""
+
+
+class OutcomeUnknown(ProviderError):
+    """The request may have taken effect: no answer came, or one that does not tell."""
+
+
+class UnreadableWebhook(ValueError):
+    """An authentic webhook whose body is not what the provider documents."""
+
+
+Purpose = Literal["read", "write", "upload", "download"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, as data. ``path`` is relative to the account's API base.
+
+    ``operation`` is the provider's own name of it (for DocuSign: the OpenAPI ``operationId``).
+    ``mutating``: whether losing its answer leaves an unknown outcome.
+    """
+
+    operation: str
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    purpose: Purpose = "read"
+    mutating: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, as data. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; None where it is none."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return None
+
+
+Conversation = Generator[Request, Answer, T]
+
+
+@dataclass(frozen=True, slots=True)
+class NewEnvelope:
+    """All that a create needs: the call, the documents' bytes by digest, where webhooks go.
+
+    ``webhook_url`` is "" where the account's own Connect configuration serves.
+    """
+
+    call: Create
+    contents: Mapping[str, bytes]
+    webhook_url: str
+
+
+class Adapter(Protocol):
+    """One provider's dialect, without I/O. Every method but the last two is a conversation.
+
+    Each may raise a ``ProviderError`` when it is sent an answer.
+    """
+
+    name: str
+
+    def create(self, new: NewEnvelope) -> Conversation[Applied]: ...
+
+    def mutate(
+        self, provider_envelope_id: str, call: Mutate, contents: Mapping[str, bytes]
+    ) -> Conversation[Applied]: ...
+
+    def find_created(self, call: FindCreated) -> Conversation[tuple[str, ...]]: ...
+
+    def read(self, provider_envelope_id: str, with_tabs: bool) -> Conversation[Observation]: ...
+
+    def changes(self, since: datetime) -> Conversation[tuple[ProviderEvent, ...]]: ...
+
+    def download(self, provider_envelope_id: str, what: str) -> Request: ...
+
+    def refused(self, request: Request, answer: Answer) -> ProviderError | None: ...
+
+
+class WebhookReader(Protocol):
+    """How one provider's webhooks are believed and read. Pure."""
+
+    def authentic(
+        self, headers: Iterable[tuple[str, str]], body: bytes, keys: Sequence[bytes]
+    ) -> bool:
+        """Whether any signature header matches any key, compared in constant time."""
+        ...
+
+    def read_webhook(self, body: bytes) -> ProviderEvent:
+        """The normalised event. Raises ``UnreadableWebhook``."""
+        ...
+
+
+class Provider(Protocol):
+    """What activities see: one account of one provider, used by one principal.
+
+    Every method may raise any ``ProviderError``.
+    """
+
+    async def create(self, new: NewEnvelope) -> Applied:
+        """Make a draft."""
+        ...
+
+    async def mutate(
+        self, provider_envelope_id: str, call: Mutate, contents: Mapping[str, bytes]
+    ) -> Applied:
+        """Make one mutation; ``contents`` holds the bytes of documents it brings, by digest."""
+        ...
+
+    async def find_created(self, call: FindCreated) -> tuple[str, ...]:
+        """The ids of envelopes that bear one of the transaction ids or the marker."""
+        ...
+
+    async def read(self, provider_envelope_id: str, with_tabs: bool) -> Observation:
+        """The envelope as it stands."""
+        ...
+
+    async def changes(self, since: datetime) -> tuple[ProviderEvent, ...]:
+        """Status facts of all envelopes of the account that changed since then."""
+        ...
+
+    def download(self, provider_envelope_id: str, what: str) -> AsyncIterator[bytes]:
+        """The bytes of ``combined`` or ``certificate``, in chunks."""
+        ...

@@ -1,0 +1,1 @@
+"""Small durable stores beside Temporal: the registry of envelopes, the journal of webhooks."""
