@@ -8,57 +8,214 @@ law, and it orders our reads among our writes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sealwax import keys
+from sealwax.absorb import answered, enqueued, finished, known, received, told
 from sealwax.calls import (
-    Applied,
     Archive,
-    Archived,
     Bind,
     Call,
     Close,
     Create,
-    Done,
     FindCreated,
-    Found,
     Mutate,
-    NotSent,
-    Observed,
     Outcome,
     Read,
-    Registered,
-    Rejected,
-    Unknown,
+    Register,
 )
 from sealwax.definition import Definition, Refusal
 from sealwax.envelope import (
     CREATE_OPERATION,
-    EVENT_KEYS_MAX,
-    HELD_EVENTS_MAX,
     SEND_OPERATION,
-    TIMELINE_LENGTH_MAX,
-    Answer,
-    AnswerState,
-    Entry,
     Envelope,
     Order,
     Pending,
-    Timing,
     UnknownOutcome,
-    mutation_digest,
+    numbered,
     recipient_statuses,
     unplaced,
 )
-from sealwax.facts import RESTORED, EnvelopeStatus, Fact, ProviderEvent
-from sealwax.mutations import (
-    CreateEnvelope,
-    Mutation,
-    Projection,
-    RemoveRecipients,
-    SendEnvelope,
-    project,
-)
-from sealwax.observations import REPEATABLE, Observation, landed
+from sealwax.facts import EnvelopeStatus, ProviderEvent
+from sealwax.mutations import CreateEnvelope, Mutation, Projection, SendEnvelope, project
+
+
+@dataclass(frozen=True, slots=True)
+class MutationAccepted:
+    """A caller's mutation entered the queue."""
+
+    operation_id: str
+    mutation: Mutation
+
+
+@dataclass(frozen=True, slots=True)
+class EventsReceived:
+    """Webhooks arrived, verified and normalised."""
+
+    events: tuple[ProviderEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """The call in flight came to an outcome."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """A time that was asked for has come; or nothing happened, which changes nothing."""
+
+
+EnvelopeEvent = MutationAccepted | EventsReceived | CallFinished | Woke
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Carry out this call and hand back its outcome."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Come back at this time at the latest, unless something happens before."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The envelope has ended: final, confirmed, archived, and nobody waits."""
+
+
+Effect = Perform | WakeAt | Finish
+
+
+def opened(order: Order, now: datetime) -> Envelope:
+    """A new envelope with its creation, and its sending where asked, at the head of its queue."""
+    state = Envelope(order=order, opened_at=now)
+    state = enqueued(state, CREATE_OPERATION, CreateEnvelope(order.definition), now)
+    if order.send:
+        state = enqueued(state, SEND_OPERATION, SendEnvelope(), now)
+    return state
+
+
+def advance(
+    state: Envelope, event: EnvelopeEvent, now: datetime
+) -> tuple[Envelope, tuple[Effect, ...]]:
+    """Absorb one event and decide what to do next. Total: it never raises."""
+    match event:
+        case MutationAccepted(operation_id=operation_id, mutation=mutation):
+            if not known(state, operation_id):
+                state = enqueued(state, operation_id, mutation, now)
+        case EventsReceived(events=events):
+            for provider_event in events:
+                state = received(state, provider_event, now)
+        case CallFinished(outcome=outcome):
+            if state.in_flight is not None:
+                state = finished(state, state.in_flight, outcome, now)
+        case Woke():
+            pass
+    return _decided(state, now)
+
+
+def _decided(state: Envelope, now: datetime) -> tuple[Envelope, tuple[Effect, ...]]:
+    if state.in_flight is not None:
+        return state, ()
+    state = _without_illegal_heads(state, now)
+    state = replace(state, final_since=(state.final_since or now) if state.final else None)
+    if state.closed:
+        return state, (Finish(),)
+    upcoming = _next(state, now)
+    if upcoming is None:
+        return state, ()
+    if isinstance(upcoming, datetime):
+        return state, (WakeAt(upcoming),)
+    state = replace(state, in_flight=upcoming, started_at=now)
+    if isinstance(upcoming, Read):
+        state = replace(state, facts_at_read=state.facts)
+    return state, (Perform(upcoming),)
+
+
+def _without_illegal_heads(state: Envelope, now: datetime) -> Envelope:
+    """Refuse heads that became illegal while they waited, with a typed answer."""
+    while state.queue and state.unknown is None and state.registered:
+        head = state.queue[0]
+        try:
+            project(_as_it_stands(state), head.mutation)
+        except Refusal as refusal:
+            state = answered(state, "refused", refusal.code, refusal.message)
+            state = told(state, now, f"{head.mutation.kind}: refused ({refusal.code})")
+        else:
+            break
+    return state
+
+
+def _as_it_stands(state: Envelope) -> Projection:
+    return Projection(state.status, state.definition, recipient_statuses(state))
+
+
+def _next(state: Envelope, now: datetime) -> Call | datetime | None:
+    """The next call, or the time at which there may be one, or None while nothing is to do."""
+    if state.retry_at is not None and now < state.retry_at:
+        return state.retry_at
+    if not state.registered:
+        return Register()
+    if state.unknown is not None:
+        return (
+            _look(state, state.unknown) if now >= state.unknown.look_at else state.unknown.look_at
+        )
+    if state.provider_envelope_id and not state.bound:
+        return Bind(state.provider_envelope_id)
+    refresh_at = _refresh_at(state, now)
+    if refresh_at is not None and refresh_at <= now:
+        return Read("refresh")
+    if state.queue:
+        return _call_of(state, state.queue[0])
+    if state.final:
+        return _closing(state, now)
+    return refresh_at
+
+
+def _look(state: Envelope, unknown: UnknownOutcome) -> Call:
+    if isinstance(unknown.call, Mutate):
+        return Read("look", with_tabs=unknown.call.mutation.kind == "set_tabs")
+    attempts = range(1, unknown.call.attempt + 1)
+    ids = tuple(keys.transaction_id(state.workflow_id, attempt) for attempt in attempts)
+    return FindCreated(ids, unknown.call.marker, since=state.opened_at)
+
+
+def _refresh_at(state: Envelope, now: datetime) -> datetime | None:
+    if not state.provider_envelope_id or state.final:
+        return None
+    if not state.refresh_wanted and unplaced(state) <= state.unplaced_at_read:
+        return None
+    if state.read_at is None:
+        return now
+    return state.read_at + timedelta(seconds=state.timing.refresh_min_s)
+
+
+def _call_of(state: Envelope, head: Pending) -> Call:
+    after: Definition = project(_as_it_stands(state), head.mutation).definition
+    numbers = numbered(state, after)
+    attempt = head.attempts + 1
+    if isinstance(head.mutation, CreateEnvelope):
+        transaction_id = keys.transaction_id(state.workflow_id, attempt)
+        marker = keys.digest(("marker", state.workflow_id))
+        return Create(after, numbers, transaction_id, marker, attempt)
+    numbers = {**state.numbers, **numbers}
+    return Mutate(
+        head.operation_id, head.mutation, state.status, state.definition, after, numbers, attempt
+    )
+
+
+def _closing(state: Envelope, now: datetime) -> Call | datetime | None:
+    if state.provider_envelope_id and not state.confirmed:
+        settle_s = state.timing.close_settle_s * 2.0 ** min(state.confirm_tries, 6)
+        due = (state.final_since or now) + timedelta(seconds=settle_s)
+        return Read("confirm") if now >= due else due
+    if state.status is EnvelopeStatus.COMPLETED and state.archive is None:
+        return Archive()
+    return Close(state.status)

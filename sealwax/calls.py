@@ -18,6 +18,26 @@ from sealwax.observations import Observation
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """How patient an envelope is, in seconds. Set by the operator, fixed when it is registered.
+
+    ``call_deadline_s``: the longest that a mutating call may take in all. ``outcome_settle_s``:
+    how long after that deadline a call may still take effect at the provider; only then does
+    "not found" count. ``close_settle_s``: how long a final status must stand before a read is
+    asked to confirm it. ``refresh_min_s``: the least time between two reads that are not needed
+    to settle an outcome.
+    """
+
+    call_deadline_s: float = 150.0
+    outcome_settle_s: float = 15.0
+    close_settle_s: float = 60.0
+    backoff_first_s: float = 1.0
+    backoff_max_s: float = 60.0
+    attention_retry_s: float = 300.0
+    refresh_min_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     """Write the envelope's row into the registry, before anything is made at the provider."""
 
@@ -100,8 +120,15 @@ Call = Register | Create | FindCreated | Bind | Mutate | Read | Archive | Close
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The row stands. ``provider_envelope_id`` is set where an earlier life bound one."""
+    """The row stands, and these are the operator's choices for this envelope.
 
+    ``provider_account_id`` is the account as the provider signs it in webhooks.
+    ``provider_envelope_id`` is set where an earlier life of the envelope bound one.
+    """
+
+    provider: str
+    provider_account_id: str
+    timing: Timing
     provider_envelope_id: str = ""
     kind: Literal["registered"] = "registered"
 
@@ -182,6 +209,4 @@ class Done:
     kind: Literal["done"] = "done"
 
 
-Outcome = (
-    Registered | Applied | Rejected | NotSent | Unknown | Observed | Found | Archived | Done
-)
+Outcome = Registered | Applied | Rejected | NotSent | Unknown | Observed | Found | Archived | Done

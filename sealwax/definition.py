@@ -200,7 +200,8 @@ def check_documents(documents: Iterable[Document]) -> None:
         if not document.name.strip() or len(document.name) > NAME_LENGTH_MAX:
             raise Refusal(
                 RefusalCode.BAD_INPUT,
-                f"document {document.document_id} needs a name of 1 to {NAME_LENGTH_MAX} characters",
+                f"document {document.document_id} needs a name of 1 to {NAME_LENGTH_MAX}"
+                " characters",
             )
         if document.blob.size_bytes > DOCUMENT_BYTES_MAX:
             raise Refusal(

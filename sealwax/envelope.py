@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Literal
 
 from sealwax import keys
-from sealwax.calls import ArchivedDocument, Call
+from sealwax.calls import ArchivedDocument, Call, Create, Mutate, Timing
 from sealwax.definition import Definition, RecipientKind, Refusal, RefusalCode
 from sealwax.facts import (
     ACTED,
@@ -32,26 +32,6 @@ EVENT_KEYS_MAX = 2_000
 HELD_EVENTS_MAX = 500
 
 AnswerState = Literal["applied", "refused", "rejected"]
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How patient an envelope is, in seconds. Set by the operator, fixed when it is registered.
-
-    ``call_deadline_s``: the longest that a mutating call may take in all. ``outcome_settle_s``:
-    how long after that deadline a call may still take effect at the provider; only then does
-    "not found" count. ``close_settle_s``: how long a final status must stand before a read is
-    asked to confirm it. ``refresh_min_s``: the least time between two reads that are not needed
-    to settle an outcome.
-    """
-
-    call_deadline_s: float = 150.0
-    outcome_settle_s: float = 15.0
-    close_settle_s: float = 60.0
-    backoff_first_s: float = 1.0
-    backoff_max_s: float = 60.0
-    attention_retry_s: float = 300.0
-    refresh_min_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +55,6 @@ class Pending:
     sequence: int
     accepted_at: datetime
     attempts: int = 0
-    first_tried_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +78,7 @@ class Answer:
 class UnknownOutcome:
     """The head's last try got no answer. Nothing counts as not done before ``settled_at``."""
 
+    call: Create | Mutate
     reason: str
     since: datetime
     settled_at: datetime
@@ -126,12 +106,14 @@ class Envelope:
 
     order: Order
     opened_at: datetime
-    timing: Timing = Timing()
+    timing: Timing = field(default_factory=Timing)
     registered: bool = False
+    provider: str = ""
+    provider_account_id: str = ""
     bound: bool = False
     provider_envelope_id: str = ""
-    definition: Definition = Definition(subject="")
-    facts: Facts = Facts()
+    definition: Definition = field(default_factory=lambda: Definition(subject=""))
+    facts: Facts = field(default_factory=Facts)
     failed_to_create: bool = False
     numbers: Mapping[str, str] = field(default_factory=dict)
     incarnations: Mapping[str, str] = field(default_factory=dict)
@@ -144,7 +126,7 @@ class Envelope:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     in_flight: Call | None = None
     started_at: datetime | None = None
-    deleted_marks_at_read: tuple[str, ...] = ()
+    facts_at_read: Facts = field(default_factory=Facts)
     unknown: UnknownOutcome | None = None
     retry_at: datetime | None = None
     failures: int = 0
@@ -226,7 +208,9 @@ def unplaced(state: Envelope) -> int:
         if number not in settled:
             count += 1
         elif fact.incarnation:
-            known = (number, fact.incarnation) in gone or fact.incarnation in names_of(state, number)
+            known = (number, fact.incarnation) in gone or fact.incarnation in names_of(
+                state, number
+            )
             count += not known
         else:
             count += number in reminted
@@ -295,3 +279,30 @@ def known_digest(state: Envelope, operation_id: str) -> str | None:
 def position(state: Envelope, operation_id: str) -> int | None:
     """How many stand before this operation in the queue (0 = it is at the head)."""
     return next((i for i, p in enumerate(state.queue) if p.operation_id == operation_id), None)
+
+
+def numbered(state: Envelope, definition: Definition) -> dict[str, str]:
+    """The provider's recipient ids. DocuSign's are whole numbers that the sender chooses.
+
+    An id of ours that is a whole number is used as it is while it is free; no number is ever
+    used for a second recipient.
+    """
+    numbers = {
+        r.recipient_id: state.numbers[r.recipient_id]
+        for r in definition.recipients
+        if r.recipient_id in state.numbers
+    }
+    used = {*state.numbers.values(), *state.removed, *state.absent, *state.facts.recipients()}
+    unnumbered = [r.recipient_id for r in definition.recipients if r.recipient_id not in numbers]
+    for wanted in [*filter(_whole, unnumbered), *(u for u in unnumbered if not _whole(u))]:
+        if _whole(wanted) and wanted not in used:
+            number = wanted
+        else:
+            number = str(max((int(u) for u in used if _whole(u)), default=0) + 1)
+        numbers[wanted] = number
+        used.add(number)
+    return numbers
+
+
+def _whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= 9

@@ -72,7 +72,8 @@ ACTED = frozenset(
 # Rows: what we hold. Columns: what is said. A name is the status after both are known, '.' means
 # that the row's status stays; '!' marks a pair that cannot both be true of one life, which is
 # recorded and shown. 'completed' beats 'voided' because a signer can finish while a void is in
-# flight; a binned envelope that was in process is voided by the provider (SPEC Folders_PutFolderById).
+# flight; a binned envelope that was in process is voided by the provider (SPEC
+# Folders_PutFolderById).
 _ENVELOPE_TABLE = """
            created   sent      delivered  signed     deleted    declined   voided     completed
 new        created   sent      delivered  signed     deleted    declined   voided     completed
@@ -87,16 +88,16 @@ completed  .         .         .          .          .          .!         .!   
 """
 
 _RECIPIENT_TABLE = """
-               created sent  autoresponded delivered faxpending signed  reassigned declined  completed
-created        .       sent  autoresponded delivered faxpending signed  reassigned declined  completed
-sent           .       .     autoresponded delivered faxpending signed  reassigned declined  completed
-autoresponded  .       .     .             delivered faxpending signed  reassigned declined  completed
-delivered      .       .     .             .         faxpending signed  reassigned declined  completed
-faxpending     .       .     .             .         .          signed  reassigned declined  completed
-signed         .       .     .             .         .          .       reassigned! declined! completed
-reassigned     .       .     .             .         .          .!      .          declined! completed!
-declined       .       .     .             .         .          .!      .!         .         completed!
-completed      .       .     .             .         .          .       .!         .!        .
+              created sent autoresponded delivered faxpending signed reassigned  declined  completed
+created       .       sent autoresponded delivered faxpending signed reassigned  declined  completed
+sent          .       .    autoresponded delivered faxpending signed reassigned  declined  completed
+autoresponded .       .    .             delivered faxpending signed reassigned  declined  completed
+delivered     .       .    .             .         faxpending signed reassigned  declined  completed
+faxpending    .       .    .             .         .          signed reassigned  declined  completed
+signed        .       .    .             .         .          .      reassigned! declined! completed
+reassigned    .       .    .             .         .          .!     .           declined! completed!
+declined      .       .    .             .         .          .!     .!          .         completed!
+completed     .       .    .             .         .          .      .!          .!        .
 """
 
 
@@ -203,7 +204,9 @@ class Facts:
         return {
             f.status
             for f in self.seen
-            if f.recipient == recipient and f.incarnation in wanted and f.status in _RECIPIENT_STATUSES
+            if f.recipient == recipient
+            and f.incarnation in wanted
+            and f.status in _RECIPIENT_STATUSES
         }
 
     def incarnations(self, recipient: str) -> set[str]:
@@ -216,7 +219,9 @@ class Facts:
 
     def time_of(self, status: str, recipient: str = "") -> datetime | None:
         """The earliest provider time at which this status was said, where any was given."""
-        times = [f.at for f in self.seen if f.recipient == recipient and f.status == status and f.at]
+        times = [
+            f.at for f in self.seen if f.recipient == recipient and f.status == status and f.at
+        ]
         return min(times, default=None)
 
     def contradictions(self) -> tuple[str, ...]:

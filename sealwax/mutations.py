@@ -222,9 +222,7 @@ def project(before: Projection, mutation: Mutation) -> Projection:
     """The envelope after the mutation. Raises ``Refusal`` where it is illegal; nothing changes."""
     check_legal(before.status, mutation.kind)
     definition = _applied(before, mutation)
-    return replace(
-        before, definition=definition, status=LEAVES.get(mutation.kind, before.status)
-    )
+    return replace(before, definition=definition, status=LEAVES.get(mutation.kind, before.status))
 
 
 def check_legal(status: EnvelopeStatus, kind: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sealwax.definition import Definition, Recipient, TabKind
+from sealwax.definition import Definition, Recipient, RecipientKind, TabKind
 from sealwax.facts import EnvelopeStatus, Fact
 from sealwax.mutations import (
     AddDocuments,
@@ -46,6 +46,18 @@ class ObservedRecipient:
     status: str
     client_user_id: str = ""
     tabs: frozenset[tuple[TabKind, str]] | None = None
+    kind: RecipientKind = RecipientKind.SIGNER
+
+    def as_recipient(self, recipient_id: str) -> Recipient:
+        """It as one of ours, under an id of ours."""
+        return Recipient(
+            recipient_id,
+            self.name,
+            self.email,
+            self.routing_order,
+            self.kind,
+            self.client_user_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)

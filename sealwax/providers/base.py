@@ -45,7 +45,7 @@ class NeedsPerson(ProviderRejected):
 
 
 class NotSentError(ProviderError):
-    """The request certainly had no effect. ``retry_after_s``: how long the provider asks to wait."""
+    """The request certainly had no effect. ``retry_after_s``: the wait that the provider asks."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
