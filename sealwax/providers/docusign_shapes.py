@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from sealwax.definition import Document, Recipient, RecipientKind, Tab, TabKind
-from sealwax.facts import EnvelopeStatus, Fact, Facts, RecipientStatus
+from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, RecipientStatus
 from sealwax.observations import Observation, ObservedRecipient
 from sealwax.providers.base import NewEnvelope
 from sealwax.providers.docusign_errors import objects
@@ -64,6 +64,7 @@ _EXTENSIONS = {
 _SELECTED = frozenset({"true", "x", "1", "yes", "on"})
 _ENVELOPE_STATUSES = frozenset(s.value for s in EnvelopeStatus) - {"new", "rejected"}
 _RECIPIENT_STATUSES = frozenset(s.value for s in RecipientStatus)
+_IN_PROCESS = frozenset({"sent", "delivered", "signed"})
 _SENT, _DELIVERED = "sent", "delivered"
 
 
@@ -227,13 +228,17 @@ def envelope_facts(envelope: Mapping[str, Any]) -> tuple[Fact, ...]:
     """All that an ``envelope`` object says: its own status and its recipients'.
 
     A status that is not one of the lifecycle's (``processing``, ``correct``, a new word) yields no
-    fact. A draft in the bin is known by ``deletedDateTime``, whatever its status says.
+    fact. A draft in the bin is known by ``deletedDateTime``, whatever its status says; an envelope
+    that is in process in spite of it came back from the bin, since binning one in process voids it
+    (SPEC Folders_PutFolderById).
     """
     status = _text(envelope.get("status")).lower()
     facts: list[Fact] = []
     deleted = _text(envelope.get("deletedDateTime"))
     if status == EnvelopeStatus.DELETED or deleted:
         facts.append(Fact(EnvelopeStatus.DELETED, mark=deleted, at=parse_time(deleted)))
+    if deleted and status in _IN_PROCESS:
+        facts.append(Fact(RESTORED, mark=deleted))
     if status in _ENVELOPE_STATUSES and status != EnvelopeStatus.DELETED:
         facts.append(Fact(status, at=_time_of_status(envelope, status)))
     facts += [Fact(s, at=at) for s, at in _steps_before(envelope, status)]
@@ -252,8 +257,8 @@ def recipient_facts(person: Mapping[str, Any]) -> tuple[Fact, ...]:
     return tuple(Fact(s, recipient=number, incarnation=guid, at=at) for s, at in said)
 
 
-def observation(envelope: Mapping[str, Any]) -> Observation:
-    """A read of one envelope (SPEC Envelopes_GetEnvelope)."""
+def observation(envelope: Mapping[str, Any], with_tabs: bool) -> Observation:
+    """A read of one envelope (SPEC Envelopes_GetEnvelope). ``with_tabs``: tabs were asked for."""
     facts = envelope_facts(envelope)
     own = Facts().joined(f for f in facts if not f.recipient)
     return Observation(
@@ -267,13 +272,12 @@ def observation(envelope: Mapping[str, Any]) -> Observation:
             for document in _dicts(envelope.get("envelopeDocuments"))
             if (number := _text(document.get("documentId"))).isdecimal()
         },
-        recipients=tuple(_observed(p) for p in people(envelope.get("recipients"))),
+        recipients=tuple(_observed(p, with_tabs) for p in people(envelope.get("recipients"))),
     )
 
 
-def _observed(person: Mapping[str, Any]) -> ObservedRecipient:
+def _observed(person: Mapping[str, Any], with_tabs: bool) -> ObservedRecipient:
     order = _text(person.get("routingOrder"))
-    tabs = person.get("tabs")
     return ObservedRecipient(
         recipient=_text(person.get("recipientId")),
         incarnation=_text(person.get("recipientIdGuid")),
@@ -282,7 +286,7 @@ def _observed(person: Mapping[str, Any]) -> ObservedRecipient:
         routing_order=int(order) if order.isdecimal() else 0,
         status=_text(person.get("status")).lower(),
         client_user_id=_text(person.get("clientUserId")),
-        tabs=None if tabs is None else frozenset(held_tabs(tabs)),
+        tabs=frozenset(held_tabs(person.get("tabs"))) if with_tabs else None,
     )
 
 

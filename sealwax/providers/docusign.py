@@ -1,0 +1,212 @@
+"""DocuSign's eSignature REST API v2.1 as conversations. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, get_args
+
+from sealwax import keys
+from sealwax.calls import Applied, FindCreated, Mutate
+from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
+from sealwax.observations import Observation
+from sealwax.providers import docusign_errors, docusign_mutations
+from sealwax.providers import docusign_shapes as shapes
+from sealwax.providers.base import (
+    Answer,
+    Conversation,
+    NewEnvelope,
+    OutcomeUnknown,
+    ProviderError,
+    Request,
+)
+from sealwax.providers.docusign_errors import ask
+from sealwax.providers.docusign_mutations import envelope_path
+
+PAGE_SIZE = 100
+# The marker search asks by the provider's clock; ours may be ahead of it by this much.
+CLOCK_SLACK = timedelta(minutes=10)
+
+Part = Literal["combined", "certificate"]
+
+
+class DocuSignAdapter:
+    """The ``Adapter`` of DocuSign."""
+
+    name = "docusign"
+
+    def create(self, new: NewEnvelope) -> Conversation[Applied]:
+        """Make a draft (SPEC Envelopes_PostEnvelopes).
+
+        The service has no idempotency key: a lost answer is ``OutcomeUnknown`` and to be resolved
+        by ``find_created``. Raises ``KeyError`` where ``contents`` lacks a document.
+        """
+        answer = yield from ask(
+            Request(
+                "Envelopes_PostEnvelopes",
+                "POST",
+                "/envelopes",
+                json=shapes.create_body(new),
+                purpose="upload",
+                mutating=True,
+            )
+        )
+        envelope_id = str(answer.get("envelopeId") or "")
+        if not envelope_id:
+            raise OutcomeUnknown("the create was answered without an envelope id")
+        at = shapes.parse_time(answer.get("statusDateTime"))
+        return Applied(
+            facts=(Fact(EnvelopeStatus.CREATED, at=at),),
+            incarnations=shapes.incarnations(answer),
+            provider_envelope_id=envelope_id,
+        )
+
+    def mutate(
+        self, provider_envelope_id: str, call: Mutate, contents: Mapping[str, bytes]
+    ) -> Conversation[Applied]:
+        """Make one mutation; see ``docusign_mutations.converse``."""
+        return docusign_mutations.converse(provider_envelope_id, call, contents)
+
+    def find_created(self, call: FindCreated) -> Conversation[tuple[str, ...]]:
+        """Every envelope, not in the bin, that bears a transaction id or the marker; sorted.
+
+        Both are asked for: a transaction id is kept for seven days only, and whether the list of a
+        custom field shows a new envelope at once is not documented (SPEC Envelopes_GetEnvelopes).
+        """
+        found: set[str] = set()
+        deleted: set[str] = set()
+        queries = [{"transaction_ids": ",".join(call.transaction_ids)}]
+        if not call.transaction_ids:
+            queries = []
+        since = _iso(call.since - CLOCK_SLACK)
+        queries.append(
+            {
+                "from_date": since,
+                "custom_field": f"{shapes.MARKER_FIELD}={call.marker}",
+                "include": "custom_fields",
+                "status": "any",
+            }
+        )
+        for query in queries:
+            for page in (yield from _pages(query)):
+                for envelope in _listed(page):
+                    if _bears(envelope, call):
+                        _sort_in(envelope, found, deleted)
+                for entry in _entries(page, "envelopeTransactionStatuses"):
+                    if entry.get("transactionId") in call.transaction_ids:
+                        _sort_in(entry, found, deleted)
+        return tuple(sorted(found - deleted))
+
+    def read(self, provider_envelope_id: str, with_tabs: bool) -> Conversation[Observation]:
+        """The envelope with recipients and documents (SPEC Envelopes_GetEnvelope)."""
+        include = "recipients,documents,custom_fields" + (",tabs" if with_tabs else "")
+        answer = yield from ask(
+            Request(
+                "Envelopes_GetEnvelope",
+                "GET",
+                envelope_path(provider_envelope_id),
+                query={"include": include},
+            )
+        )
+        return shapes.observation({"envelopeId": provider_envelope_id, **answer}, with_tabs)
+
+    def changes(self, since: datetime) -> Conversation[tuple[ProviderEvent, ...]]:
+        """What every envelope whose status changed since then says of itself, recipients included.
+
+        ``account_id`` is the one of the envelope's sender where the answer names it, else "".
+        """
+        query = {"from_date": _iso(since), "include": "recipients", "status": "any"}
+        events: list[ProviderEvent] = []
+        for page in (yield from _pages(query)):
+            events += [_change(envelope) for envelope in _listed(page)]
+        return tuple(events)
+
+    def download(self, provider_envelope_id: str, what: str) -> Request:
+        """The request for ``combined`` (all documents, without the certificate) or ``certificate``.
+
+        Raises ``ValueError`` for anything else. SPEC Documents_GetDocument.
+        """
+        if what not in get_args(Part):
+            raise ValueError(
+                f"{what!r} cannot be downloaded; ask for {' or '.join(get_args(Part))}"
+            )
+        return Request(
+            "Documents_GetDocument",
+            "GET",
+            f"{envelope_path(provider_envelope_id)}/documents/{what}",
+            query={"certificate": "false"} if what == "combined" else {},
+            purpose="download",
+        )
+
+    def refused(self, request: Request, answer: Answer) -> ProviderError | None:
+        """What an answer refuses, by error code; None where it is a success."""
+        return docusign_errors.refused(request, answer)
+
+
+def _pages(query: Mapping[str, str]) -> Conversation[list[dict[str, Any]]]:
+    pages: list[dict[str, Any]] = []
+    position = 0
+    while True:
+        page = yield from ask(
+            Request(
+                "Envelopes_GetEnvelopes",
+                "GET",
+                "/envelopes",
+                query={**query, "count": str(PAGE_SIZE), "start_position": str(position)},
+            )
+        )
+        pages.append(page)
+        size = len(_listed(page))
+        position += size
+        total = str(page.get("totalSetSize") or "")
+        more = position < int(total) if total.isdecimal() else size == PAGE_SIZE
+        if not size or not more:
+            return pages
+
+
+def _entries(page: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    entries = page.get(key)
+    if isinstance(entries, list):
+        yield from (e for e in entries if isinstance(e, dict) and e.get("envelopeId"))
+
+
+def _listed(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return list(_entries(page, "envelopes"))
+
+
+def _bears(envelope: Mapping[str, Any], call: FindCreated) -> bool:
+    # The service's filter is not relied upon alone: adopting a stranger's envelope would be worse
+    # than finding none.
+    if envelope.get("transactionId") in call.transaction_ids:
+        return True
+    return any(
+        field.get("name") == shapes.MARKER_FIELD and field.get("value") == call.marker
+        for field in docusign_errors.objects(envelope.get("customFields"))
+    )
+
+
+def _sort_in(entry: Mapping[str, Any], found: set[str], deleted: set[str]) -> None:
+    envelope_id = str(entry["envelopeId"])
+    found.add(envelope_id)
+    if str(entry.get("status") or "").lower() == "deleted" or entry.get("deletedDateTime"):
+        deleted.add(envelope_id)
+
+
+def _change(envelope: Mapping[str, Any]) -> ProviderEvent:
+    facts = shapes.envelope_facts(envelope)
+    envelope_id = str(envelope["envelopeId"])
+    sender = envelope.get("sender")
+    account = str(sender.get("accountId") or "") if isinstance(sender, dict) else ""
+    said = (part for fact in facts for part in fact.identity)
+    stamp = str(envelope.get("statusChangedDateTime") or "")
+    return ProviderEvent(
+        event_key=keys.event_key(("docusign", "listed", envelope_id, stamp, *said)),
+        name="listed",
+        account_id=account,
+        provider_envelope_id=envelope_id,
+        facts=facts,
+    )
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,156 @@
+"""DocuSign Connect: which deliveries are believed, and what they say. Pure.
+
+Messages are JSON SIM (docusign.com docs, "Connect event triggers" and ``connect.schema-v2.json`` of
+docusign/OpenAPI-Specifications). They carry no event id and no sequence number, and are minimal
+unless data was asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sealwax import keys
+from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent, RecipientStatus
+from sealwax.providers import docusign_shapes as shapes
+from sealwax.providers.base import UnreadableWebhook
+
+SIGNATURES_MAX = 100
+_SIGNATURE_HEADER = re.compile(r"x-docusign-signature-\d{1,3}")
+
+_ENVELOPE_EVENTS = {
+    "envelope-created": EnvelopeStatus.CREATED,
+    "envelope-sent": EnvelopeStatus.SENT,
+    "envelope-resent": EnvelopeStatus.SENT,
+    "envelope-delivered": EnvelopeStatus.DELIVERED,
+    "envelope-completed": EnvelopeStatus.COMPLETED,
+    "envelope-declined": EnvelopeStatus.DECLINED,
+    "envelope-voided": EnvelopeStatus.VOIDED,
+    "envelope-deleted": EnvelopeStatus.DELETED,
+    "envelope-discard": EnvelopeStatus.DELETED,
+}
+_RECIPIENT_EVENTS = {
+    "recipient-sent": RecipientStatus.SENT,
+    "recipient-resent": RecipientStatus.SENT,
+    "recipient-autoresponded": RecipientStatus.AUTORESPONDED,
+    "recipient-delivered": RecipientStatus.DELIVERED,
+    "recipient-completed": RecipientStatus.COMPLETED,
+    "recipient-declined": RecipientStatus.DECLINED,
+    "recipient-reassign": RecipientStatus.REASSIGNED,
+    "recipient-delegate": RecipientStatus.REASSIGNED,
+}
+_WITHOUT_FACTS = frozenset(
+    {"envelope-purge", "recipient-authenticationfailed", "recipient-finish-later"}
+)
+_OF_ANOTHER = frozenset({"recipient-reassign", "recipient-delegate"})
+
+
+class ConnectReader:
+    """The ``WebhookReader`` of DocuSign Connect."""
+
+    def authentic(
+        self, headers: Iterable[tuple[str, str]], body: bytes, keys: Sequence[bytes]
+    ) -> bool:
+        """Whether any ``X-DocuSign-Signature-n`` was made over the raw body with any of the keys.
+
+        Each is base64 of HMAC-SHA256; the key's text is used as it is, not decoded (docusign.com
+        docs, "Connect: validate messages with HMAC"). Up to a hundred headers are looked at, as
+        many as the service sends, and all pairs are compared, so time tells nothing of a match.
+        """
+        given = [
+            value.strip().encode("utf-8", "replace")
+            for name, value in headers
+            if _SIGNATURE_HEADER.fullmatch(name.lower())
+        ][:SIGNATURES_MAX]
+        made = [base64.b64encode(hmac.digest(key, body, hashlib.sha256)) for key in keys if key]
+        matches = [hmac.compare_digest(ours, theirs) for ours in made for theirs in given]
+        return any(matches)
+
+    def read_webhook(self, body: bytes) -> ProviderEvent:
+        """The normalised event. Raises ``UnreadableWebhook`` for what is no JSON SIM message."""
+        message = _message(body)
+        data = message.get("data")
+        if not isinstance(data, dict):
+            raise UnreadableWebhook("the message has no data object")
+        name = _required(message, "event").lower()
+        account = _required(data, "accountId")
+        envelope = _required(data, "envelopeId")
+        recipient = _text(data.get("recipientId"))
+        summary = data.get("envelopeSummary")
+        summary = summary if isinstance(summary, dict) else {}
+        return ProviderEvent(
+            event_key=keys.event_key(
+                (
+                    "docusign",
+                    account,
+                    envelope,
+                    name,
+                    recipient,
+                    _text(message.get("generatedDateTime")),
+                )
+            ),
+            name=name,
+            account_id=account,
+            provider_envelope_id=envelope,
+            facts=(*_facts_of_event(name, recipient, summary), *shapes.envelope_facts(summary)),
+            needs_read=_needs_read(name, recipient),
+        )
+
+
+def _message(body: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableWebhook("the body is not JSON") from error
+    if not isinstance(message, dict):
+        raise UnreadableWebhook("the body is not a JSON object")
+    return message
+
+
+def _required(holder: Mapping[str, Any], key: str) -> str:
+    value = holder.get(key)
+    if not isinstance(value, str) or not value:
+        raise UnreadableWebhook(f"the message has no {key}")
+    return value
+
+
+def _facts_of_event(name: str, recipient: str, summary: Mapping[str, Any]) -> tuple[Fact, ...]:
+    # An event's own fact has no time: generatedDateTime is the delivery's, not the fact's.
+    if name in _ENVELOPE_EVENTS:
+        status = _ENVELOPE_EVENTS[name]
+        deleted = status is EnvelopeStatus.DELETED
+        return (Fact(status, mark=_text(summary.get("deletedDateTime")) if deleted else ""),)
+    if name not in _RECIPIENT_EVENTS or not recipient:
+        return ()
+    said = _RECIPIENT_EVENTS[name]
+    shown = next(
+        (
+            person
+            for person in shapes.people(summary.get("recipients"))
+            if _text(person.get("recipientId")) == recipient
+        ),
+        {},
+    )
+    guid = _text(shown.get("recipientIdGuid"))
+    # After a reassignment the same id may already stand for the person who took over, who must
+    # not be taken for one who has acted: the summary's guid is used only where it is the old one.
+    if name in _OF_ANOTHER and _text(shown.get("status")).lower() != said:
+        guid = ""
+    return (Fact(said, recipient=recipient, incarnation=guid),)
+
+
+def _needs_read(name: str, recipient: str) -> bool:
+    if name in _ENVELOPE_EVENTS or name in _WITHOUT_FACTS:
+        return False
+    # A correction, a reassignment, a recipient's event without its recipient, or a new event:
+    # something changed which the message does not tell.
+    return name in _OF_ANOTHER or name not in _RECIPIENT_EVENTS or not recipient
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,315 @@
+"""The one shell that carries conversations out over HTTP.
+
+Each call has one total deadline, follows no redirect, repeats nothing behind the caller's back
+(but for one renewal of a refused token, where the request certainly had no effect), and says
+exactly what is known of the outcome: ``NotSentError`` where it cannot have taken effect,
+``OutcomeUnknown`` where it may have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from sealwax.calls import Applied, FindCreated, Mutate
+from sealwax.facts import ProviderEvent
+from sealwax.observations import Observation
+from sealwax.providers.base import (
+    Adapter,
+    Answer,
+    Conversation,
+    NewEnvelope,
+    NotSentError,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Request,
+    TokenRefused,
+)
+from sealwax.providers.tokens import Principal, TokenSource
+
+T = TypeVar("T")
+
+# Above this a number in X-RateLimit-Reset is a moment (seconds since 1970), below it a delay.
+_EPOCH_MIN_S = 1_000_000_000
+
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Total time of one call with all its requests, by purpose; ``connect_s`` is one part of it."""
+
+    read_s: float = 20.0
+    write_s: float = 30.0
+    upload_s: float = 120.0
+    download_s: float = 120.0
+    connect_s: float = 5.0
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of a conversation: whether a step took effect, whether one is in the air."""
+
+    committed: bool = False
+    in_flight: bool = False
+    last: Answer | None = None
+
+    def lost(self, reason: str) -> ProviderError:
+        if self.committed or self.in_flight:
+            return OutcomeUnknown(reason)
+        return NotSentError(reason)
+
+
+def client(connections_max: int = 100) -> httpx.AsyncClient:
+    """A client as ``HttpProvider`` wants it: no retries, no redirects, no environment settings.
+
+    It may be shared by all providers and principals, since no request takes a header, a cookie or
+    a credential from it. The caller closes it.
+    """
+    limits = httpx.Limits(max_connections=connections_max, max_keepalive_connections=20)
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(retries=0, limits=limits, trust_env=False),
+        trust_env=False,
+        follow_redirects=False,
+    )
+
+
+class HttpProvider:
+    """``Provider`` over HTTP: one account, one principal.
+
+    ``api_base`` is like ``https://demo.docusign.net/restapi``. Raises ``ValueError`` for an
+    ``api_base`` or ``account_id`` that no request could be made from.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        *,
+        api_base: str,
+        account_id: str,
+        client: httpx.AsyncClient,
+        tokens: TokenSource,
+        principal: Principal,
+        deadlines: Deadlines | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        parts = urlsplit(api_base)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise ValueError(
+                f"the API base {parts.scheme}://{parts.hostname or ''} cannot be used;"
+                " give one like https://demo.docusign.net/restapi"
+            )
+        if not account_id.strip():
+            raise ValueError("the provider's account id is empty; give the one of your API account")
+        self._adapter = adapter
+        self._base = f"{api_base.rstrip('/')}/v2.1/accounts/{quote(account_id, safe='')}"
+        self._account_id = account_id
+        self._client = client
+        self._tokens = tokens
+        self._principal = principal
+        self._deadlines = deadlines or Deadlines()
+        self._wall = wall
+
+    async def create(self, new: NewEnvelope) -> Applied:
+        """Make a draft."""
+        return await self._call(self._adapter.create(new), self._deadlines.upload_s)
+
+    async def mutate(
+        self, provider_envelope_id: str, call: Mutate, contents: Mapping[str, bytes]
+    ) -> Applied:
+        """Make one mutation; ``contents`` holds the bytes of documents it brings, by digest."""
+        deadline_s = self._deadlines.upload_s if contents else self._deadlines.write_s
+        conversation = self._adapter.mutate(provider_envelope_id, call, contents)
+        return await self._call(conversation, deadline_s)
+
+    async def find_created(self, call: FindCreated) -> tuple[str, ...]:
+        """The ids of envelopes that bear one of the transaction ids or the marker."""
+        return await self._call(self._adapter.find_created(call), self._deadlines.read_s)
+
+    async def read(self, provider_envelope_id: str, with_tabs: bool) -> Observation:
+        """The envelope as it stands."""
+        conversation = self._adapter.read(provider_envelope_id, with_tabs)
+        return await self._call(conversation, self._deadlines.read_s)
+
+    async def changes(self, since: datetime) -> tuple[ProviderEvent, ...]:
+        """Status facts of all envelopes of the account that changed since then."""
+        events = await self._call(self._adapter.changes(since), self._deadlines.read_s)
+        return tuple(e if e.account_id else replace(e, account_id=self._account_id) for e in events)
+
+    async def download(self, provider_envelope_id: str, what: str) -> AsyncIterator[bytes]:
+        """The bytes of ``combined`` or ``certificate``, in chunks, within one total deadline.
+
+        The time in which the caller holds a chunk counts. Raises as the other methods do, also
+        between chunks.
+        """
+        request = self._adapter.download(provider_envelope_id, what)
+        ends_at = asyncio.get_running_loop().time() + self._deadlines.download_s
+        try:
+            async with asyncio.timeout_at(ends_at):
+                response = await self._opened(request)
+            try:
+                chunks = response.aiter_bytes()
+                while True:
+                    async with asyncio.timeout_at(ends_at):
+                        chunk = await anext(chunks, None)
+                    if chunk is None:
+                        return
+                    yield chunk
+            finally:
+                await response.aclose()
+        except TimeoutError:
+            raise NotSentError(
+                f"{request.operation}: not done within {self._deadlines.download_s:g} s"
+            ) from None
+        except httpx.HTTPError as error:
+            raise NotSentError(f"{request.operation}: {type(error).__name__}") from error
+
+    async def _call(self, conversation: Conversation[T], deadline_s: float) -> T:
+        progress = _Progress()
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._carry(conversation, progress)
+        except TimeoutError:
+            raise progress.lost(f"no answer within {deadline_s:g} s") from None
+        except OutcomeUnknown:
+            raise
+        except ProviderError as error:
+            if progress.committed:
+                raise OutcomeUnknown(f"an earlier step took effect, then: {error}") from error
+            if isinstance(error, RateLimited) and error.retry_after_s is None and progress.last:
+                raise RateLimited(str(error), self._wait_s(progress.last)) from error
+            raise
+        finally:
+            conversation.close()
+
+    async def _carry(self, conversation: Conversation[T], progress: _Progress) -> T:
+        try:
+            request = next(conversation)
+            while True:
+                answer = await self._exchange(request, progress)
+                progress.last = answer
+                if request.mutating and self._adapter.refused(request, answer) is None:
+                    progress.committed = True
+                request = conversation.send(answer)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _exchange(self, request: Request, progress: _Progress) -> Answer:
+        token = await self._tokens.token(self._principal)
+        answer = await self._sent(request, token, progress)
+        if isinstance(self._adapter.refused(request, answer), TokenRefused):
+            self._tokens.invalidate(self._principal, token)
+            token = await self._tokens.token(self._principal)
+            answer = await self._sent(request, token, progress)
+        return answer
+
+    async def _sent(self, request: Request, token: str, progress: _Progress) -> Answer:
+        built = await self._built(request, token)
+        progress.in_flight = request.mutating
+        try:
+            response = await self._client.send(built, auth=None, follow_redirects=False)
+        except _NEVER_SENT as error:
+            progress.in_flight = False
+            raise progress.lost(f"{request.operation}: {type(error).__name__}") from error
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise progress.lost(f"{request.operation}: {type(error).__name__}") from error
+        progress.in_flight = False
+        return _answer(response, response.content)
+
+    async def _opened(self, request: Request) -> httpx.Response:
+        token = await self._tokens.token(self._principal)
+        response, refusal = await self._open_once(request, token)
+        if isinstance(refusal, TokenRefused):
+            self._tokens.invalidate(self._principal, token)
+            token = await self._tokens.token(self._principal)
+            response, refusal = await self._open_once(request, token)
+        if refusal is not None:
+            raise refusal
+        return response
+
+    async def _open_once(
+        self, request: Request, token: str
+    ) -> tuple[httpx.Response, ProviderError | None]:
+        built = await self._built(request, token)
+        response = await self._client.send(built, stream=True, auth=None, follow_redirects=False)
+        if response.is_success:
+            return response, None
+        try:
+            answer = _answer(response, await response.aread())
+        finally:
+            await response.aclose()
+        refusal = self._adapter.refused(request, answer)
+        if isinstance(refusal, RateLimited) and refusal.retry_after_s is None:
+            refusal = RateLimited(str(refusal), self._wait_s(answer))
+        return response, refusal or NotSentError(f"{request.operation}: {answer.status}")
+
+    async def _built(self, request: Request, token: str) -> httpx.Request:
+        # Made without the client, so that nothing of another call (headers, cookies) gets in.
+        headers = {
+            "Accept": "*/*" if request.purpose == "download" else "application/json",
+            "User-Agent": "sealwax",
+            **request.headers,
+            "Authorization": f"Bearer {token}",
+        }
+        content = request.content
+        if request.json is not None:
+            headers.setdefault("Content-Type", "application/json")
+            if request.purpose == "upload":
+                content = await asyncio.to_thread(_encoded, request.json)
+            else:
+                content = _encoded(request.json)
+        connect_s = self._deadlines.connect_s
+        timeout = httpx.Timeout(None, connect=connect_s, pool=connect_s)
+        return httpx.Request(
+            request.method,
+            self._base + request.path,
+            params=dict(request.query) or None,
+            headers=headers,
+            content=content,
+            extensions={"timeout": timeout.as_dict()},
+        )
+
+    def _wait_s(self, answer: Answer) -> float | None:
+        """How long a limit's answer asks to wait: an HTTP date, or the window's end."""
+        now = self._wall()
+        retry_after = answer.headers.get("retry-after", "")
+        if retry_after:
+            try:
+                moment = parsedate_to_datetime(retry_after)
+            except ValueError:
+                pass
+            else:
+                aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+                return max(0.0, aware.timestamp() - now)
+        reset = answer.headers.get("x-ratelimit-reset", "")
+        if not (reset.isascii() and reset.isdigit()):
+            return None
+        value = float(reset)
+        return max(0.0, value - now) if value >= _EPOCH_MIN_S else value
+
+
+def _encoded(body: object) -> bytes:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _answer(response: httpx.Response, content: bytes) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, content)

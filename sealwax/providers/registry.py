@@ -1,0 +1,46 @@
+"""Which providers there are, by the name that settings use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sealwax.providers.base import Adapter, WebhookReader
+from sealwax.providers.docusign import DocuSignAdapter
+from sealwax.providers.docusign_connect import ConnectReader
+
+
+class UnknownProvider(ValueError):
+    """A provider's name that settings may not use; the message lists those they may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one provider is spoken to and how its webhooks are read."""
+
+    adapter: Callable[[], Adapter]
+    webhook_reader: Callable[[], WebhookReader]
+
+
+PROVIDERS: Mapping[str, Dialect] = {
+    "docusign": Dialect(DocuSignAdapter, ConnectReader),
+}
+
+
+def adapter(name: str) -> Adapter:
+    """A provider's adapter. Raises ``UnknownProvider``."""
+    return _dialect(name).adapter()
+
+
+def webhook_reader(name: str) -> WebhookReader:
+    """A provider's webhook reader. Raises ``UnknownProvider``."""
+    return _dialect(name).webhook_reader()
+
+
+def _dialect(name: str) -> Dialect:
+    dialect = PROVIDERS.get(name)
+    if dialect is None:
+        raise UnknownProvider(
+            f"there is no provider {name[:40]!r}; known are {', '.join(sorted(PROVIDERS))}"
+        )
+    return dialect
