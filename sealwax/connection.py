@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sealwax.settings import TemporalSettings
 
 CONNECT_TIMEOUT_S = 10.0
+DEFAULT_ADDRESS = "127.0.0.1:7233"
+DEFAULT_NAMESPACE = "default"
 DEFAULT_PROFILE = "default"
 
 
@@ -31,13 +33,13 @@ async def connect(temporal: TemporalSettings) -> Client:
 
     With ``temporal.profile`` the connection (TLS and API key included) comes from that profile of
     Temporal's own client configuration (docs.temporal.io, environment configuration), which may
-    stand in its file or in ``TEMPORAL_*`` variables; what it leaves open comes from ``temporal``.
+    stand in its file or in ``TEMPORAL_*`` variables; what ``temporal`` sets itself wins over it.
     Raises ``ConnectionFailed``.
     """
-    options = _connect_options(temporal)
-    address = options.get("target_host", temporal.address)
+    options = _profile_options(temporal.profile)
+    address = temporal.address or options.get("target_host") or DEFAULT_ADDRESS
     options["target_host"] = address
-    options.setdefault("namespace", temporal.namespace)
+    options["namespace"] = temporal.namespace or options.get("namespace") or DEFAULT_NAMESPACE
     # gzip saves bytes on a network and costs a sixth of the CPU where there is none.
     compression = GrpcCompression.NONE if is_loopback(address) else GrpcCompression.GZIP
     try:
@@ -65,16 +67,16 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def _connect_options(temporal: TemporalSettings) -> ClientConnectConfig:
-    if not temporal.profile:
-        return ClientConnectConfig(target_host=temporal.address, namespace=temporal.namespace)
+def _profile_options(profile: str) -> ClientConnectConfig:
+    if not profile:
+        return ClientConnectConfig()
     # Asked for by name, the default profile has to stand in a file; unnamed, variables will do.
-    name = None if temporal.profile == DEFAULT_PROFILE else temporal.profile
+    name = None if profile == DEFAULT_PROFILE else profile
     try:
         return ClientConfig.load_client_connect_config(name)
     except Exception as error:
         raise ConnectionFailed(
-            f"Temporal's profile {temporal.profile!r} cannot be used: {_reason(error)};"
+            f"Temporal's profile {profile!r} cannot be used: {_reason(error)};"
             " correct its file (TEMPORAL_CONFIG_FILE), or `profile` under [temporal]"
         ) from error
 
