@@ -1,0 +1,1 @@
+"""Activities: the calls of an envelope, carried out."""

@@ -1,0 +1,1 @@
+"""The program that takes providers' webhooks and hands them to workflows."""

@@ -1,0 +1,1 @@
+"""The demonstration, and the local stack that it runs on: the checkout's programs."""

@@ -1,0 +1,1 @@
+"""Workflows: thin shells around the pure machines of the library."""
