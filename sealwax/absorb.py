@@ -49,6 +49,9 @@ from sealwax.mutations import Mutation, RemoveRecipients
 from sealwax.observations import REPEATABLE, Observation, landed
 
 
+FAILURES_BEFORE_ATTENTION = 8
+
+
 def enqueued(state: Envelope, operation_id: str, mutation: Mutation, now: datetime) -> Envelope:
     """A mutation takes the last place in the queue."""
     pending = Pending(
@@ -157,9 +160,11 @@ def _lost(
 def _postponed(state: Envelope, outcome: NotSent | Unknown, now: datetime) -> Envelope:
     asked = outcome.retry_after_s if isinstance(outcome, NotSent) else None
     wait_s = max(asked or 0.0, backoff_s(state))
+    stuck = state.failures + 1 >= FAILURES_BEFORE_ATTENTION
     return replace(
         state,
         failures=state.failures + 1,
+        attention=f"no progress: {outcome.reason}" if stuck else state.attention,
         retry_at=now + timedelta(seconds=wait_s),
         timeline=_line(state, now, f"not done yet ({outcome.reason}); trying again")
         if state.failures == 0

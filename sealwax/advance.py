@@ -51,9 +51,10 @@ class MutationAccepted:
 
 @dataclass(frozen=True, slots=True)
 class EventsReceived:
-    """Webhooks arrived, verified and normalised."""
+    """Webhooks arrived, verified and normalised; ``unreadable`` batches could not be read."""
 
     events: tuple[ProviderEvent, ...]
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,10 @@ def advance(
         case MutationAccepted(operation_id=operation_id, mutation=mutation):
             if not known(state, operation_id):
                 state = enqueued(state, operation_id, mutation, now)
-        case EventsReceived(events=events):
+        case EventsReceived(events=events, unreadable=unreadable):
+            if unreadable:
+                state = replace(state, events_unreadable=state.events_unreadable + unreadable)
+                state = told(state, now, "a batch of webhooks could not be read; see the journal")
             for provider_event in events:
                 state = received(state, provider_event, now)
         case CallFinished(outcome=outcome):

@@ -144,6 +144,7 @@ class Envelope:
     events_seen: int = 0
     events_duplicate: int = 0
     events_foreign: int = 0
+    events_unreadable: int = 0
     last_event: Entry | None = None
     timeline: tuple[Entry, ...] = ()
 

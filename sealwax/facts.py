@@ -98,7 +98,7 @@ signed        .       .    .             .         .          .      reassigned!
 reassigned    .       .    .             .         .          .!     .           declined! completed!
 declined      .       .    .             .         .          .!     .!          .         completed!
 completed     .       .    .             .         .          .      .!          .!        .
-"""
+"""  # noqa: E501 - a table reads across
 
 
 @dataclass(frozen=True, slots=True)

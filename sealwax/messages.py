@@ -145,6 +145,7 @@ class Snapshot(Message):
     events_seen: int
     events_duplicate: int
     events_foreign: int
+    events_unreadable: int
     last_event: str
     last_event_at: datetime | None
 

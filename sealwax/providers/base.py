@@ -191,3 +191,25 @@ class Provider(Protocol):
     def download(self, provider_envelope_id: str, what: str) -> AsyncIterator[bytes]:
         """The bytes of ``combined`` or ``certificate``, in chunks."""
         ...
+
+
+class UnknownAccount(LookupError):
+    """The settings have no such account or principal."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountIdentity:
+    """An account's provider by name, and its id as the provider knows it."""
+
+    provider: str
+    account_id: str
+
+
+class Accounts(Protocol):
+    """What the operator's settings say of accounts. Methods raise ``UnknownAccount``."""
+
+    def identity(self, account: str) -> AccountIdentity: ...
+
+    def provider(self, account: str, principal: str) -> Provider: ...
+
+    def webhook_url(self, account: str, routing_token: str) -> str: ...

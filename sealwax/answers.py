@@ -1,0 +1,318 @@
+"""Asking an envelope's workflow, and getting the answer through whatever happens on the way.
+
+What may end a request, for a caller to tell apart::
+
+    Refusal                  the law says no; nothing was changed (sealwax.definition)
+      MutationRefused        ... when the mutation's turn came
+    ClientError
+      MutationRejected       the provider says no
+      UnknownEnvelope        no workflow has this account and key
+      EnvelopeAborted        an operator ended the workflow before the envelope was closed
+      TemporalRefused        the server says no, and asking again will not help
+      NoAnswerYet            time is up; the request may still take effect: ask again with its id
+
+A mutation is sent under its operation id until there is an answer, so that a lost connection, a
+restarted server or a workflow that continued as a new run costs time and never a second effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from temporalio.client import (
+    RPCTimeoutOrCancelledError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from sealwax import keys
+from sealwax.definition import Refusal, RefusalCode
+from sealwax.envelope import mutation_digest
+from sealwax.messages import (
+    ERROR_REFUSAL,
+    MESSAGE_BYTES_MAX,
+    QUERY_ANSWER,
+    UPDATE_RESULT,
+    UPDATE_SUBMIT,
+    AskResult,
+    MutationResult,
+    Submit,
+)
+
+HOLD_S = 20.0
+"""How long one update may be held open for its result; the contract's most."""
+
+NEAR_HEAD = 2
+"""Up to this place in the queue a caller may hold one of the workflow's ten update slots."""
+
+CALL_TIMEOUT_S = 30.0
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 5.0
+POLL_MIN_S = 0.1
+POLL_MAX_S = 2.0
+POLL_PER_PLACE_S = 0.05
+
+_LASTING = frozenset(
+    {
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.PERMISSION_DENIED,
+        RPCStatusCode.UNAUTHENTICATED,
+        RPCStatusCode.UNIMPLEMENTED,
+        RPCStatusCode.OUT_OF_RANGE,
+    }
+)
+
+T = TypeVar("T")
+
+
+class ClientError(Exception):
+    """A request that has no answer, or not the one that was hoped for. One line, says what to do."""
+
+
+class UnknownEnvelope(ClientError):
+    """No workflow has this account and business key."""
+
+
+class EnvelopeAborted(ClientError):
+    """The workflow was ended from outside before the envelope was closed."""
+
+
+class TemporalRefused(ClientError):
+    """The Temporal server refuses the call; asking again will not help."""
+
+
+class NoAnswerYet(ClientError, TimeoutError):
+    """Time is up. ``operation_id``: ask again with it; "" where nothing was asked to change."""
+
+    def __init__(self, message: str, operation_id: str = "") -> None:
+        super().__init__(message)
+        self.operation_id = operation_id
+
+
+class MutationRejected(ClientError):
+    """The provider said no. ``code`` is its error code, ``result`` the whole answer."""
+
+    def __init__(self, result: MutationResult) -> None:
+        super().__init__(f"the provider refused: {result.code}: {result.message}")
+        self.result = result
+        self.code = result.code
+
+
+class MutationRefused(Refusal):
+    """The law said no when the mutation's turn came; ``result`` is the whole answer."""
+
+    def __init__(self, result: MutationResult) -> None:
+        super().__init__(_code(result.code), result.message)
+        self.result = result
+
+
+class Lost(Exception):
+    """No answer came, for a reason that passes; ``str(lost)`` names it."""
+
+
+class Gone(Exception):
+    """The workflow has ended: it takes no more updates."""
+
+
+class Patience:
+    """How long to insist: a deadline, and a jittered delay that grows with each failure."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        self._failures = 0
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline; infinite without one, never negative."""
+        return float("inf") if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+
+    def answered(self) -> None:
+        """Something was heard: the next failure is the first again."""
+        self._failures = 0
+
+    async def after_failure(self) -> bool:
+        """Wait before another try; False where the deadline leaves no time for one."""
+        most_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(self._failures, 10))
+        self._failures += 1
+        return await self.pause(random.uniform(most_s / 2, most_s))
+
+    async def pause(self, delay_s: float) -> bool:
+        """Wait; False where the deadline passes meanwhile."""
+        if delay_s >= self.left_s:
+            return False
+        await asyncio.sleep(delay_s)
+        return True
+
+
+async def insist(ask: Callable[[], Awaitable[T]], patience: Patience, operation_id: str = "") -> T:
+    """Repeat ``ask`` over failures that pass. Raises ``NoAnswerYet`` when patience ends."""
+    while True:
+        try:
+            return await call(ask, min(CALL_TIMEOUT_S, patience.left_s))
+        except Lost as lost:
+            if not await patience.after_failure():
+                raise no_answer(lost, operation_id) from lost
+
+
+def no_answer(reason: object, operation_id: str) -> NoAnswerYet:
+    """The error for a caller whose time is up."""
+    again = f"; ask again with operation id {operation_id}" if operation_id else "; ask again"
+    return NoAnswerYet(f"no answer in time ({reason}){again}", operation_id)
+
+
+async def call(ask: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+    """One call to Temporal, its errors told apart.
+
+    Raises ``Lost``, ``Gone``, ``UnknownEnvelope``, ``TemporalRefused``, ``Refusal``.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await ask()
+    except RPCError as error:
+        raise _of_rpc(error) from error
+    except WorkflowUpdateFailedError as error:
+        raise _of_update(error.cause) from error
+    except (RPCTimeoutOrCancelledError, TimeoutError) as error:
+        # The SDK says the same for its caller's cancellation, which must go on as such.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+        raise Lost("no worker has answered; is one running?") from error
+
+
+def _of_rpc(error: RPCError) -> Exception:
+    text = " ".join(error.message.split())
+    if error.status is RPCStatusCode.NOT_FOUND:
+        low = text.lower()
+        if "namespace" in low:
+            return TemporalRefused(f"Temporal: {text}; set `namespace` under [temporal]")
+        if "already completed" in low:
+            return Gone(text)
+        if "update" in low:
+            return Lost(text)
+        return UnknownEnvelope("no envelope has this account and key; create it, or correct them")
+    if error.status in _LASTING:
+        return TemporalRefused(f"Temporal refuses the call: {text}{_advice(text)}")
+    return Lost(f"{error.status.name}: {text}")
+
+
+def _advice(text: str) -> str:
+    if "search attribute" in text.lower():
+        return "; register Sealwax's search attributes with the server first"
+    return ""
+
+
+def _of_update(cause: BaseException) -> Exception:
+    if isinstance(cause, ApplicationError) and cause.type == ERROR_REFUSAL:
+        code = str(cause.details[0]) if cause.details else ""
+        return Refusal(_code(code), cause.message)
+    if isinstance(cause, ApplicationError) and cause.type == "AcceptedUpdateCompletedWorkflow":
+        return Lost("the workflow continued as a new run")
+    return TemporalRefused(f"the workflow failed the request: {' '.join(str(cause).split())}")
+
+
+def _code(text: str) -> RefusalCode:
+    try:
+        return RefusalCode(text)
+    except ValueError:
+        return RefusalCode.BAD_INPUT
+
+
+class Asking:
+    """One mutation, from asking for it until its result."""
+
+    def __init__(
+        self, handle: WorkflowHandle[Any, Any], submit: Submit, timeout_s: float | None
+    ) -> None:
+        self._handle = handle
+        self._submit = submit
+        self._patience = Patience(timeout_s)
+        size = len(submit.model_dump_json())
+        if size > MESSAGE_BYTES_MAX:
+            raise Refusal(
+                RefusalCode.OVERSIZE,
+                f"the request has {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed: split it",
+            )
+
+    async def result(self) -> MutationResult:
+        """The final result. Raises what the module names; ``waiting`` is never returned."""
+        try:
+            answer: MutationResult | None = None
+            while True:
+                if answer is None:
+                    answer = await self._insist(self._submitted)
+                elif answer.state == "waiting":
+                    answer = await self._next(answer)
+                else:
+                    return answer
+        except Gone:
+            return await self._from_the_closed()
+
+    async def _next(self, ticket: MutationResult) -> MutationResult | None:
+        """Ask again what came of it; None where the workflow does not know the operation."""
+        if ticket.position <= NEAR_HEAD:
+            try:
+                return await self._insist(self._held)
+            except Refusal as refusal:
+                if refusal.code is RefusalCode.UNKNOWN_OPERATION:
+                    return None
+                raise
+        delay_s = min(POLL_MAX_S, POLL_MIN_S + POLL_PER_PLACE_S * ticket.position)
+        if not await self._patience.pause(random.uniform(delay_s / 2, delay_s)):
+            raise no_answer(f"{ticket.position} stand before it", self._submit.operation_id)
+        return await self._insist(self._looked_up)
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        answer = await insist(ask, self._patience, self._submit.operation_id)
+        self._patience.answered()
+        return answer
+
+    def _hold_s(self) -> float:
+        return min(HOLD_S, self._patience.left_s)
+
+    async def _submitted(self) -> MutationResult:
+        # The digest in the id: the server repeats the first answer to a known update id without
+        # asking the workflow, which must see another body under a used operation id.
+        digest = keys.digest((self._submit.operation_id, mutation_digest(self._submit.mutation)))
+        answer: MutationResult = await self._handle.execute_update(
+            UPDATE_SUBMIT,
+            self._submit.model_copy(update={"wait_s": self._hold_s()}),
+            id=f"submit-{digest}",
+            result_type=MutationResult,
+        )
+        return answer
+
+    async def _held(self) -> MutationResult:
+        answer: MutationResult = await self._handle.execute_update(
+            UPDATE_RESULT,
+            AskResult(operation_id=self._submit.operation_id, wait_s=self._hold_s()),
+            id=f"result-{uuid4()}",
+            result_type=MutationResult,
+        )
+        return answer
+
+    async def _looked_up(self) -> MutationResult | None:
+        try:
+            answer: MutationResult | None = await self._handle.query(
+                QUERY_ANSWER, self._submit.operation_id, result_type=MutationResult
+            )
+        except WorkflowQueryFailedError:
+            return None
+        return answer
+
+    async def _from_the_closed(self) -> MutationResult:
+        # A closed envelope still knows its answers, and a repeated request gets its own.
+        answer = await self._insist(self._looked_up)
+        if answer is None or answer.state == "waiting":
+            raise Refusal(
+                RefusalCode.CLOSED, "the envelope is closed; nothing can be changed any more"
+            )
+        return answer

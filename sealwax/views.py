@@ -1,0 +1,270 @@
+"""An envelope as others see it: the snapshot for programs, the card and summaries for people.
+
+The card is Markdown for the "current details" of a workflow in the Temporal UI. Summaries name
+recipients by the application's ids, never by name or address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sealwax.calls import Call, Close, Create, FindCreated, Mutate, Read
+from sealwax.envelope import (
+    Envelope,
+    Pending,
+    numbered,
+    position,
+    recipient_statuses,
+    waiting_on,
+)
+from sealwax.facts import EnvelopeStatus, RecipientStatus
+from sealwax.messages import DocumentView, MutationResult, RecipientView, Snapshot, TimelineEntry
+from sealwax.mutations import (
+    AddDocuments,
+    AddRecipients,
+    CorrectEnvelope,
+    Mutation,
+    RemoveDocuments,
+    RemoveRecipients,
+    ReorderRouting,
+    ReplaceDocument,
+    SetTabs,
+    UpdateRecipient,
+)
+
+_ICONS = {
+    EnvelopeStatus.NEW: "🕓",
+    EnvelopeStatus.CREATED: "📝",
+    EnvelopeStatus.SENT: "📨",
+    EnvelopeStatus.DELIVERED: "👀",
+    EnvelopeStatus.SIGNED: "✍️",
+    EnvelopeStatus.COMPLETED: "✅",
+    EnvelopeStatus.DECLINED: "⛔",
+    EnvelopeStatus.VOIDED: "🚫",
+    EnvelopeStatus.DELETED: "🗑️",
+    EnvelopeStatus.REJECTED: "❌",
+}
+
+
+def snapshot(state: Envelope) -> Snapshot:
+    """Everything that an application may want to know of an envelope."""
+    definition = state.definition if state.provider_envelope_id else state.order.definition
+    statuses = recipient_statuses(state)
+    return Snapshot(
+        account=state.order.account,
+        business_key=state.order.business_key,
+        status=state.status,
+        revision=state.revision,
+        provider_envelope_id=state.provider_envelope_id,
+        subject=definition.subject,
+        documents=tuple(
+            DocumentView(
+                document_id=d.document_id,
+                name=d.name,
+                digest=d.blob.digest,
+                size_bytes=d.blob.size_bytes,
+            )
+            for d in definition.documents
+        ),
+        recipients=tuple(
+            RecipientView(
+                recipient_id=r.recipient_id,
+                name=r.name,
+                email=r.email,
+                routing_order=r.routing_order,
+                kind=r.kind,
+                status=statuses.get(r.recipient_id, RecipientStatus.CREATED),
+                provider_recipient_id=state.numbers.get(r.recipient_id, ""),
+            )
+            for r in definition.recipients
+        ),
+        waiting_on=waiting_on(state),
+        waiting_since=waiting_since(state),
+        queue_length=len(state.queue),
+        in_flight=summary(state.in_flight) if state.in_flight else "",
+        attention=state.attention,
+        contradictions=state.facts.contradictions(),
+        archive=state.archive or (),
+        closed=state.closed,
+        events_seen=state.events_seen,
+        events_duplicate=state.events_duplicate,
+        events_foreign=state.events_foreign,
+        events_unreadable=state.events_unreadable,
+        last_event=state.last_event.text if state.last_event else "",
+        last_event_at=state.last_event.at if state.last_event else None,
+    )
+
+
+def waiting_since(state: Envelope) -> datetime | None:
+    """Since when the recipients whose turn it is have had the envelope, where that was told."""
+    times = [
+        at
+        for recipient_id in waiting_on(state)
+        if (number := state.numbers.get(recipient_id))
+        and (at := state.facts.time_of(RecipientStatus.SENT, number))
+    ]
+    return min(times, default=state.facts.time_of(EnvelopeStatus.SENT))
+
+
+def timeline(state: Envelope) -> tuple[TimelineEntry, ...]:
+    """What happened to the envelope, oldest first; the last 200 lines."""
+    return tuple(TimelineEntry(at=entry.at, text=entry.text) for entry in state.timeline)
+
+
+def result(state: Envelope, operation_id: str) -> MutationResult | None:
+    """What came of an operation, or its ticket; None where the id was never used."""
+    answer = state.answers.get(operation_id)
+    if answer is not None:
+        return MutationResult(
+            operation_id=operation_id,
+            state=answer.state,
+            sequence=answer.sequence,
+            revision=answer.revision,
+            code=answer.code,
+            message=answer.message,
+        )
+    place = position(state, operation_id)
+    if place is None:
+        return None
+    return MutationResult(
+        operation_id=operation_id,
+        state="waiting",
+        sequence=state.queue[place].sequence,
+        revision=state.revision,
+        position=place,
+    )
+
+
+def summary(call: Call) -> str:
+    """What a call does, in the words of the trade, for the activity's line in the UI."""
+    match call:
+        case Create():
+            again = f" (try {call.attempt})" if call.attempt > 1 else ""
+            return f"Create the draft{again}"
+        case Mutate():
+            again = f" (try {call.attempt})" if call.attempt > 1 else ""
+            return f"{described(call.mutation)}{again}"
+        case FindCreated():
+            return "Look whether the create landed"
+        case Read(why="look"):
+            return "Look whether the last change landed"
+        case Read(why="confirm"):
+            return "Confirm the final status"
+        case Read():
+            return "Read the envelope"
+        case Close():
+            return f"Record the end: {call.status}"
+        case _:
+            return {
+                "register": "Register the envelope",
+                "bind": "Bind the provider's envelope id",
+                "archive": "Archive the completed documents",
+            }[call.kind]
+
+
+def described(mutation: Mutation) -> str:
+    """A mutation in a few words, with ids of ours and no personal data."""
+    match mutation:
+        case AddDocuments(documents=documents):
+            return f"Add document {_listed(str(d.document_id) for d in documents)}"
+        case ReplaceDocument(document=document):
+            return f"Replace document {document.document_id}"
+        case RemoveDocuments(document_ids=ids):
+            return f"Remove document {_listed(map(str, ids))}"
+        case AddRecipients(recipients=recipients):
+            return f"Add recipient {_listed(r.recipient_id for r in recipients)}"
+        case RemoveRecipients(recipient_ids=ids):
+            return f"Remove recipient {_listed(ids)}"
+        case UpdateRecipient(recipient_id=recipient_id):
+            return f"Update recipient {recipient_id}"
+        case SetTabs(recipient_id=recipient_id):
+            return f"Set the tabs of recipient {recipient_id}"
+        case ReorderRouting(orders=orders):
+            return f"Reorder routing of {_listed(orders)}"
+        case CorrectEnvelope(recipients=changes):
+            of = f" of {_listed(c.recipient_id for c in changes)}" if changes else ""
+            return f"Correct the envelope{of}"
+        case _:
+            return {
+                "create": "Create the draft",
+                "send": "Send the envelope",
+                "change_message": "Change subject or message",
+                "void": "Void the envelope",
+                "discard": "Discard the draft",
+            }[mutation.kind]
+
+
+def card(state: Envelope) -> str:
+    """The envelope at a glance, as Markdown."""
+    lines = [f"## {_ICONS[state.status]} {state.status}", ""]
+    if state.attention:
+        lines += [f"> ⚠️ **Needs attention:** {_plain(state.attention)}", ""]
+    lines += [f"> ⚠️ {_plain(said)}" for said in state.facts.contradictions()]
+    waited = waiting_on(state)
+    if waited:
+        since = waiting_since(state)
+        lines += [
+            f"Waiting for **{_listed(waited)}**{f' since {_when(since)}' if since else ''}",
+            "",
+        ]
+    lines += _recipient_rows(state)
+    lines += [
+        "",
+        f"- Provider envelope: `{state.provider_envelope_id or 'not made yet'}`",
+        f"- Revision: {state.revision}",
+        f"- Webhooks: {state.events_seen} taken, {state.events_duplicate} repeated,"
+        f" {state.events_foreign} for another envelope{_last_event(state)}",
+    ]
+    lines += _queue_rows(state)
+    if state.archive:
+        names = _listed(f"{d.name} ({d.blob.size_bytes} bytes)" for d in state.archive)
+        lines += [f"- Archived: {names}"]
+    return "\n".join(lines)
+
+
+def _recipient_rows(state: Envelope) -> list[str]:
+    definition = state.definition if state.provider_envelope_id else state.order.definition
+    statuses = recipient_statuses(state)
+    numbers = numbered(state, definition)
+    rows = ["| order | recipient | provider's id | status |", "|---|---|---|---|"]
+    for r in sorted(definition.recipients, key=lambda r: (r.routing_order, r.recipient_id)):
+        status = statuses.get(r.recipient_id, RecipientStatus.CREATED)
+        kind = "" if r.kind == "signer" else " (copy)"
+        rows.append(
+            f"| {r.routing_order} | {r.recipient_id}{kind} | {numbers[r.recipient_id]} | {status} |"
+        )
+    return rows
+
+
+def _queue_rows(state: Envelope) -> list[str]:
+    if not state.queue:
+        return ["- Queue: empty"]
+    rows = [f"- Queue: {len(state.queue)} waiting"]
+    if state.unknown is not None:
+        rows[0] += (
+            f"; the first got no answer since {_when(state.unknown.since)}, being looked into"
+        )
+    return rows + [f"  {i + 1}. {_pending(p)}" for i, p in enumerate(state.queue[:5])]
+
+
+def _pending(pending: Pending) -> str:
+    return f"{described(pending.mutation)} (`{pending.operation_id}`)"
+
+
+def _last_event(state: Envelope) -> str:
+    last = state.last_event
+    return f"; last `{last.text}` at {_when(last.at)}" if last else ""
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+def _when(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _plain(text: str) -> str:
+    """Text of others, kept from being read as Markdown."""
+    return text.replace("|", "/").replace("`", "'").replace("\n", " ")[:300]

@@ -1,0 +1,108 @@
+"""The worker: settings to connection to adapters to a Temporal worker. No logic.
+
+``python worker.py [--config FILE] [--announce FILE]``. SIGTERM and SIGINT end it gracefully:
+activities that run may finish. With ``--announce`` a JSON file with the process id is written
+once the worker polls.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.envelopes import EnvelopeActivities
+from sealwax.accounts import ConfiguredAccounts
+from sealwax.blobs import BlobStore
+from sealwax.connection import ConnectionFailed, connect
+from sealwax.settings import Settings, SettingsError, load_settings
+from sealwax.stores.base import RegistryError
+from sealwax.stores.registry import open_registry
+from workflows.envelope import EnvelopeWorkflow
+
+GRACEFUL_S = 10
+STICKY_TIMEOUT = timedelta(seconds=1)
+"""How long a task waits for the worker that has the workflow cached; a killed worker costs this."""
+
+
+def build_worker(client: Client, settings: Settings, activities: EnvelopeActivities) -> Worker:
+    """A worker for the settings' task queue; the tests run the same one."""
+    return Worker(
+        client,
+        task_queue=settings.temporal.task_queue,
+        workflows=[EnvelopeWorkflow],
+        activities=[
+            activities.register,
+            activities.create,
+            activities.find_created,
+            activities.bind,
+            activities.mutate,
+            activities.read,
+            activities.archive,
+            activities.close,
+        ],
+        workflow_runner=SandboxedWorkflowRunner(
+            SandboxRestrictions.default.with_passthrough_modules("sealwax", "activities")
+        ),
+        max_concurrent_workflow_tasks=20,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        graceful_shutdown_timeout=timedelta(seconds=GRACEFUL_S),
+    )
+
+
+async def run(settings: Settings, announce: Path | None) -> None:
+    """Work until a signal says to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    client = await connect(settings.temporal)
+    registry = await open_registry(settings.storage.registry)
+    async with registry, ConfiguredAccounts(settings) as accounts:
+        activities = EnvelopeActivities(
+            accounts=accounts,
+            registry=registry,
+            blobs=BlobStore(settings.storage.blobs),
+            timing=settings.timing,
+        )
+        async with build_worker(client, settings, activities):
+            if announce is not None:
+                _announce(announce)
+            await stop.wait()
+
+
+def _announce(path: Path) -> None:
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps({"pid": os.getpid(), "url": ""}))
+    draft.replace(path)
+
+
+def main() -> int:
+    """Parse the command line, run, and say in one line what went wrong, if anything did."""
+    parser = argparse.ArgumentParser(prog="worker.py", description="Sealwax's Temporal worker.")
+    parser.add_argument("--config", type=Path, help="settings file (else SEALWAX_CONFIG)")
+    parser.add_argument("--announce", type=Path, help="file to write once the worker polls")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        asyncio.run(run(load_settings(given.config), given.announce))
+    except (SettingsError, ConnectionFailed, RegistryError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    # The SDK's threads may abort the interpreter at its end; nothing is left to do by then.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

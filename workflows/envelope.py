@@ -1,0 +1,266 @@
+"""One envelope, one workflow: the shell around ``sealwax.advance``.
+
+The shell keeps a state, takes what happens into it, and carries out the one call that the machine
+asks for at a time. It decides nothing. Handlers take their event in and return; the loop in
+``run`` is the only place that waits for calls and timers.
+"""
+
+from datetime import timedelta
+from typing import Any, cast
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from workflows.policies import GRACE, HEARTBEAT_TIMEOUT, POLICIES
+
+# Passed through: these modules are pure, or only name protocols, and their enums and types must be
+# the same objects inside and outside of the sandbox.
+with workflow.unsafe.imports_passed_through():
+    from pydantic import ValidationError
+
+    from activities import envelopes as activities
+    from sealwax import messages, views
+    from sealwax.advance import (
+        CallFinished,
+        EnvelopeEvent,
+        EventsReceived,
+        Finish,
+        MutationAccepted,
+        Perform,
+        WakeAt,
+        Woke,
+        advance,
+        opened,
+    )
+    from sealwax.calls import Call, Create, Mutate, NotSent, Outcome, Unknown
+    from sealwax.definition import Refusal, RefusalCode, check_definition
+    from sealwax.envelope import Envelope, check_acceptable, position, waiting_on
+
+HELD_UPDATES_MAX = 4
+"""Updates that may wait for a result at once. The server allows 10 in flight per workflow; the
+rest stay free, so that tickets and control verbs always get in."""
+
+_ACCOUNT = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_ACCOUNT)
+_PROVIDER = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_PROVIDER)
+_STATUS = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_STATUS)
+_ENVELOPE_ID = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_ENVELOPE_ID)
+_WAITING_ON = SearchAttributeKey.for_keyword_list(messages.ATTRIBUTE_WAITING_ON)
+_NEEDS_ATTENTION = SearchAttributeKey.for_bool(messages.ATTRIBUTE_NEEDS_ATTENTION)
+
+Shown = tuple[str, str, str, str, tuple[str, ...], bool]
+
+
+@workflow.defn(name=messages.WORKFLOW)
+class EnvelopeWorkflow:
+    """Owns one envelope from its order to its confirmed and archived end."""
+
+    @workflow.init
+    def __init__(self, given: messages.EnvelopeInput) -> None:
+        self._state: Envelope = opened(given.order, workflow.now())
+        self._call: Call | None = None
+        self._wake_at = workflow.now()
+        self._waking = False
+        self._finished = False
+        self._held = 0
+        self._shown: Shown | None = None
+        self._take(Woke())
+
+    @workflow.run
+    async def run(self, given: messages.EnvelopeInput) -> messages.Snapshot:
+        """Run the envelope to its end and return its last snapshot.
+
+        Fails with a refusal where the order could not be an envelope's; nothing was made then.
+        """
+        try:
+            check_definition(given.order.definition)
+            if workflow.info().workflow_id != self._state.workflow_id:
+                raise Refusal(
+                    RefusalCode.BAD_KEY,
+                    f"start this workflow under the id {self._state.workflow_id}",
+                )
+        except Refusal as refusal:
+            raise _error(refusal) from None
+        while not self._finished:
+            self._show()
+            if self._call is not None:
+                call, self._call = self._call, None
+                self._take(CallFinished(await self._carry_out(call)))
+            else:
+                await self._wait()
+        self._show()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return views.snapshot(self._state)
+
+    @workflow.update(name=messages.UPDATE_SUBMIT)
+    async def submit(self, asked: messages.Submit) -> messages.MutationResult:
+        """Ask for a mutation: its result where the queue is short, else a ticket."""
+        self._take(MutationAccepted(asked.operation_id, asked.mutation))
+        return await self._result(asked.operation_id, asked.wait_s)
+
+    @submit.validator
+    def _check_submit(self, asked: messages.Submit) -> None:
+        try:
+            check_acceptable(self._state, asked.operation_id, asked.mutation)
+        except Refusal as refusal:
+            raise _error(refusal) from None
+
+    @workflow.update(name=messages.UPDATE_RESULT)
+    async def result(self, asked: messages.AskResult) -> messages.MutationResult:
+        """What came of an operation, or its ticket again."""
+        return await self._result(asked.operation_id, asked.wait_s)
+
+    @result.validator
+    def _check_result(self, asked: messages.AskResult) -> None:
+        if views.result(self._state, asked.operation_id) is None:
+            raise _error(_unknown_operation(asked.operation_id))
+
+    @workflow.signal(name=messages.SIGNAL_EVENTS)
+    def provider_events(self, batch: Any) -> None:
+        """Webhooks from the bridge. Taken as plain JSON: what cannot be read is told, not lost."""
+        try:
+            events = messages.EventBatch.model_validate(batch).events
+        except ValidationError as error:
+            workflow.logger.error("a batch of webhooks could not be read: %s", error.error_count())
+            self._take(EventsReceived((), unreadable=1))
+            return
+        self._take(EventsReceived(events))
+
+    @workflow.query(name=messages.QUERY_SNAPSHOT)
+    def snapshot(self) -> messages.Snapshot:
+        """The envelope as it stands."""
+        return views.snapshot(self._state)
+
+    @workflow.query(name=messages.QUERY_TIMELINE)
+    def timeline(self) -> tuple[messages.TimelineEntry, ...]:
+        """What happened, oldest first."""
+        return views.timeline(self._state)
+
+    @workflow.query(name=messages.QUERY_ANSWER)
+    def answer(self, operation_id: str) -> messages.MutationResult:
+        """What came of an operation, or its ticket, without waiting."""
+        found = views.result(self._state, operation_id)
+        if found is None:
+            raise _error(_unknown_operation(operation_id))
+        return found
+
+    def _take(self, event: EnvelopeEvent) -> None:
+        self._state, effects = advance(self._state, event, workflow.now())
+        self._waking = False
+        for effect in effects:
+            match effect:
+                case Perform(call=call):
+                    self._call = call
+                case WakeAt(at=at):
+                    self._wake_at, self._waking = at, True
+                case Finish():
+                    self._finished = True
+        workflow.set_current_details(views.card(self._state))
+
+    async def _wait(self) -> None:
+        """Until a call is due, the attributes changed, the end has come, or it is time to wake."""
+        waking, wake_at = self._waking, self._wake_at
+        timeout = max(wake_at - workflow.now(), timedelta(0)) if waking else None
+
+        def stirred() -> bool:
+            return (
+                self._call is not None
+                or self._finished
+                or (self._waking, self._wake_at) != (waking, wake_at)
+                or self._shown != self._to_show()
+            )
+
+        if timeout == timedelta(0):
+            self._take(Woke())
+            return
+        try:
+            await workflow.wait_condition(stirred, timeout=timeout)
+        except TimeoutError:
+            self._take(Woke())
+
+    async def _carry_out(self, call: Call) -> Outcome:
+        policy = POLICIES[call.kind]
+        deadline_s = policy.deadline_s or self._state.timing.call_deadline_s
+        try:
+            outcome: Outcome = await workflow.execute_activity(
+                call.kind,
+                self._input(call, deadline_s),
+                summary=views.summary(call),
+                start_to_close_timeout=timedelta(seconds=deadline_s) + GRACE,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                retry_policy=policy.retries,
+                result_type=cast(type, Outcome),
+            )
+        except ActivityError as error:
+            reason = f"the worker was lost ({type(error.cause).__name__})"
+            return Unknown(reason) if isinstance(call, Create | Mutate) else NotSent(reason)
+        return outcome
+
+    def _input(self, call: Call, deadline_s: float) -> activities.Target:
+        return activities.INPUTS[call.kind](
+            account=self._state.order.account,
+            business_key=self._state.order.business_key,
+            principal=self._state.order.principal,
+            provider_envelope_id=self._state.provider_envelope_id,
+            deadline_s=deadline_s,
+            call=call,
+        )
+
+    async def _result(self, operation_id: str, wait_s: float) -> messages.MutationResult:
+        """The result, waited for where few stand before it and few others wait; else a ticket."""
+        place = position(self._state, operation_id)
+        if place is not None and place < HELD_UPDATES_MAX and self._held < HELD_UPDATES_MAX:
+            self._held += 1
+            try:
+                await workflow.wait_condition(
+                    lambda: operation_id in self._state.answers, timeout=wait_s
+                )
+            except TimeoutError:
+                pass
+            finally:
+                self._held -= 1
+        found = views.result(self._state, operation_id)
+        if found is None:
+            raise _error(_unknown_operation(operation_id))
+        return found
+
+    def _to_show(self) -> Shown:
+        state = self._state
+        return (
+            state.order.account,
+            state.provider,
+            state.status,
+            state.provider_envelope_id,
+            waiting_on(state),
+            bool(state.attention or state.facts.contradictions()),
+        )
+
+    def _show(self) -> None:
+        """Bring the search attributes up to date; only what changed costs an event."""
+        shown = self._to_show()
+        if shown == self._shown:
+            return
+        before, self._shown = self._shown, shown
+        updates: list[SearchAttributeUpdate[Any]] = []
+        for i, key in enumerate((_ACCOUNT, _PROVIDER, _STATUS, _ENVELOPE_ID)):
+            value = str(shown[i])
+            if value and (before is None or before[i] != value):
+                updates.append(key.value_set(value))
+        if before is None or before[4] != shown[4]:
+            updates.append(_WAITING_ON.value_set(list(shown[4])))
+        if before is None or before[5] != shown[5]:
+            updates.append(_NEEDS_ATTENTION.value_set(shown[5]))
+        workflow.upsert_search_attributes(updates)
+
+
+def _error(refusal: Refusal) -> ApplicationError:
+    return ApplicationError(
+        refusal.message, refusal.code.value, type=messages.ERROR_REFUSAL, non_retryable=True
+    )
+
+
+def _unknown_operation(operation_id: str) -> Refusal:
+    return Refusal(
+        RefusalCode.UNKNOWN_OPERATION,
+        f"no operation {operation_id[:40]!r} was ever asked of this envelope",
+    )
