@@ -1,0 +1,1 @@
+"""Tests of the providers' dialects and of the shell that speaks them."""
