@@ -1,0 +1,202 @@
+"""What the stores are: interfaces and rows. The engines stand beside this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+
+class StoreError(Exception):
+    """A store cannot do what was asked. One line that says what to do."""
+
+
+class StoreUnusable(StoreError):
+    """The store cannot be opened here: engine too old, file not ours, folder not writable."""
+
+
+class StoreFull(StoreError):
+    """More waits to be written than may wait. Nothing was kept; ask again later."""
+
+
+class NotRegistered(StoreError):
+    """The registry has no row for that workflow."""
+
+
+class BoundElsewhere(StoreError):
+    """Workflow and provider's envelope do not belong together: one is bound to another."""
+
+
+class RegistryConflict(StoreError):
+    """A row with this identity says something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRow:
+    """One envelope that was ever asked for. Kept when Temporal has forgotten its workflow.
+
+    ``routing_token`` is the unguessable part of the envelope's webhook address.
+    ``provider_envelope_id`` is "" until bound, ``final_status`` "" until finished.
+    """
+
+    account: str
+    provider: str
+    workflow_id: str
+    routing_token: str
+    provider_envelope_id: str
+    final_status: str
+    created_at: datetime
+
+
+class Registry(Protocol):
+    """Who owns which envelope. Durable when a call returns; safe from several processes."""
+
+    async def register(
+        self, *, account: str, business_key_digest: str, workflow_id: str, provider: str
+    ) -> RegistryRow:
+        """The row of this workflow, made now unless it stands already.
+
+        Raises ``RegistryConflict`` where the workflow or the business key stands otherwise.
+        """
+        ...
+
+    async def bind(self, workflow_id: str, provider_envelope_id: str) -> RegistryRow:
+        """Write down the provider's id. Binding again to the same id changes nothing.
+
+        Raises ``NotRegistered``, and ``BoundElsewhere`` where either side is bound to another.
+        """
+        ...
+
+    async def finish(self, workflow_id: str, status: str) -> RegistryRow:
+        """Write down the final status; a later one replaces it. Raises ``NotRegistered``."""
+        ...
+
+    async def by_token(self, token: str) -> RegistryRow | None:
+        """The row whose webhook address bears this token."""
+        ...
+
+    async def by_envelope(self, account: str, provider_envelope_id: str) -> RegistryRow | None:
+        """The row bound to this envelope of the account."""
+        ...
+
+    async def by_business_key(self, account: str, digest: str) -> RegistryRow | None:
+        """The row of this business key (``keys.business_key_digest``)."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        ...
+
+
+WebhookState = Literal["pending", "delivered", "late", "parked", "quarantined"]
+"""``pending``: to be signalled. ``delivered``: the server has the signal. ``late``: its workflow is
+closed. ``parked``: nobody knows the envelope (yet). ``quarantined``: authentic, but not readable,
+of another account, or undeliverable; a person looks at it."""
+
+STATES: tuple[WebhookState, ...] = ("pending", "delivered", "late", "parked", "quarantined")
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One authentic webhook as it came, and what was read from it.
+
+    ``token`` is that of the address it was posted to, "" for the account's own address.
+    ``event_key`` identifies the delivery (``ProviderEvent.event_key``; of an unreadable body its
+    digest). ``headers`` are those that matter, names in lower case.
+    """
+
+    account: str
+    provider: str
+    token: str
+    event_key: str
+    event_name: str
+    provider_envelope_id: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    received_at: datetime
+    state: WebhookState = "pending"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """A webhook in the journal. ``attempts`` counts the times it was parked."""
+
+    id: int
+    webhook: Webhook
+    attempts: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a webhook stands. ``duplicate``: it was there already and only counted."""
+
+    id: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JournalCounts:
+    """What the journal holds: rows by state, repeated deliveries, and rows sent elsewhere than
+    their address said."""
+
+    states: dict[WebhookState, int] = field(default_factory=dict)
+    duplicates: int = 0
+    rerouted: int = 0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EnvelopeName:
+    """Whose webhooks are forwarded together and in order."""
+
+    account: str
+    provider_envelope_id: str
+
+
+class Journal(Protocol):
+    """The bridge's durable record of webhooks. One process writes it."""
+
+    async def append(self, webhook: Webhook) -> Appended:
+        """Keep a webhook; returns when it is on disk.
+
+        One account's event at one address is one row, however often it is delivered. Raises
+        ``StoreFull``, or ``StoreError`` where the disk refuses.
+        """
+        ...
+
+    async def due(self, now: datetime, limit: int) -> tuple[EnvelopeName, ...]:
+        """Envelopes with pending webhooks, or parked ones whose next try has come, oldest first."""
+        ...
+
+    async def undelivered(self, envelope: EnvelopeName, limit: int) -> tuple[JournalRow, ...]:
+        """The envelope's pending and parked webhooks, in the order in which they came."""
+        ...
+
+    async def pending(self, limit: int) -> tuple[JournalRow, ...]:
+        """Pending webhooks in the order in which they came."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """When the next parked webhook is to be tried; None where none is."""
+        ...
+
+    async def mark(self, ids: Iterable[int], state: WebhookState, reason: str = "") -> None:
+        """Write down what became of webhooks; parked ones are not tried again by themselves.
+
+        Marked ``pending``, a webhook is forwarded again.
+        """
+        ...
+
+    async def park(self, ids: Sequence[int], retry_at: datetime, reason: str) -> None:
+        """Park webhooks until ``retry_at``, and count the attempt."""
+        ...
+
+    async def counts(self) -> JournalCounts:
+        """What the journal holds."""
+        ...
+
+    async def close(self) -> None:
+        """Write what waits and let go of the store."""
+        ...

@@ -1,0 +1,193 @@
+"""The registry of envelopes in one SQLite file, shared by workers and bridges of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from sealwax.stores.base import (
+    BoundElsewhere,
+    NotRegistered,
+    RegistryConflict,
+    RegistryRow,
+    StoreError,
+)
+from sealwax.stores.sqlite import open_writer
+
+T = TypeVar("T")
+
+TOKEN_BYTES = 32
+APPLICATION_ID = 0x53575247
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS envelope (
+    workflow_id TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    business_key_digest TEXT NOT NULL,
+    routing_token TEXT NOT NULL UNIQUE,
+    provider_envelope_id TEXT,
+    final_status TEXT NOT NULL DEFAULT '',
+    created_at TEXT NOT NULL,
+    UNIQUE (account, business_key_digest),
+    UNIQUE (account, provider_envelope_id)
+) STRICT, WITHOUT ROWID;
+"""
+_SELECT = """
+SELECT account, provider, workflow_id, routing_token, coalesce(provider_envelope_id, ''),
+       final_status, created_at, business_key_digest
+FROM envelope WHERE """
+
+
+def open_registry(path: Path) -> SqliteRegistry:
+    """The registry in this file, made where it is not there. Raises ``StoreUnusable``."""
+    return SqliteRegistry(open_writer(path, _SCHEMA, APPLICATION_ID))
+
+
+class SqliteRegistry:
+    """See ``stores.base.Registry``. One thread of its own does all its work."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
+
+    async def register(
+        self, *, account: str, business_key_digest: str, workflow_id: str, provider: str
+    ) -> RegistryRow:
+        """See ``Registry.register``."""
+        wanted = (account, provider, workflow_id, business_key_digest)
+
+        def work() -> RegistryRow:
+            self._connection.execute(
+                "INSERT INTO envelope (account, provider, workflow_id, business_key_digest,"
+                " routing_token, created_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (*wanted, secrets.token_urlsafe(TOKEN_BYTES), datetime.now(UTC).isoformat()),
+            )
+            found = self._connection.execute(
+                _SELECT + "workflow_id = ? OR (account = ? AND business_key_digest = ?)",
+                (workflow_id, account, business_key_digest),
+            ).fetchall()
+            if [(r[0], r[1], r[2], r[7]) for r in found] != [wanted]:
+                raise RegistryConflict(
+                    f"workflow {workflow_id} or its business key is registered with another"
+                    " account, provider or key; use a new business key"
+                )
+            return _row(found[0])
+
+        return await self._write(work)
+
+    async def bind(self, workflow_id: str, provider_envelope_id: str) -> RegistryRow:
+        """See ``Registry.bind``."""
+        if not provider_envelope_id:
+            raise BoundElsewhere("an empty envelope id cannot be bound; give the provider's id")
+
+        def work() -> RegistryRow:
+            row = self._needed(workflow_id)
+            other = self._one(
+                "account = ? AND provider_envelope_id = ?", (row.account, provider_envelope_id)
+            )
+            if other is not None and other.workflow_id != workflow_id:
+                raise BoundElsewhere(
+                    f"envelope {provider_envelope_id} is bound to {other.workflow_id};"
+                    " it cannot belong to two workflows"
+                )
+            if row.provider_envelope_id not in ("", provider_envelope_id):
+                raise BoundElsewhere(
+                    f"{workflow_id} is bound to envelope {row.provider_envelope_id};"
+                    f" it cannot be bound to {provider_envelope_id} as well"
+                )
+            if row.provider_envelope_id == provider_envelope_id:
+                return row
+            self._connection.execute(
+                "UPDATE envelope SET provider_envelope_id = ? WHERE workflow_id = ?",
+                (provider_envelope_id, workflow_id),
+            )
+            return self._needed(workflow_id)
+
+        return await self._write(work)
+
+    async def finish(self, workflow_id: str, status: str) -> RegistryRow:
+        """See ``Registry.finish``."""
+
+        def work() -> RegistryRow:
+            self._connection.execute(
+                "UPDATE envelope SET final_status = ? WHERE workflow_id = ?", (status, workflow_id)
+            )
+            return self._needed(workflow_id)
+
+        return await self._write(work)
+
+    async def by_token(self, token: str) -> RegistryRow | None:
+        """See ``Registry.by_token``."""
+        return await self._read("routing_token = ?", (token,))
+
+    async def by_envelope(self, account: str, provider_envelope_id: str) -> RegistryRow | None:
+        """See ``Registry.by_envelope``."""
+        return await self._read(
+            "account = ? AND provider_envelope_id = ?", (account, provider_envelope_id)
+        )
+
+    async def by_business_key(self, account: str, digest: str) -> RegistryRow | None:
+        """See ``Registry.by_business_key``."""
+        return await self._read("account = ? AND business_key_digest = ?", (account, digest))
+
+    async def close(self) -> None:
+        """See ``Registry.close``."""
+        await self._in_thread(self._connection.close)
+        self._thread.shutdown()
+
+    async def _read(self, where: str, values: tuple[str, ...]) -> RegistryRow | None:
+        return await self._in_thread(lambda: self._one(where, values))
+
+    async def _write(self, work: Callable[[], T]) -> T:
+        def transaction() -> T:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work()
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            return result
+
+        return await self._in_thread(transaction)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def translated() -> T:
+            try:
+                return work()
+            except apsw.Error as error:
+                raise StoreError(f"the registry cannot be used: {error}") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, translated)
+
+    def _one(self, where: str, values: tuple[str, ...]) -> RegistryRow | None:
+        found = self._connection.execute(_SELECT + where, values).fetchall()
+        return _row(found[0]) if found else None
+
+    def _needed(self, workflow_id: str) -> RegistryRow:
+        row = self._one("workflow_id = ?", (workflow_id,))
+        if row is None:
+            raise NotRegistered(f"{workflow_id} is not in the registry; register it first")
+        return row
+
+
+def _row(found: tuple[apsw.SQLiteValue, ...]) -> RegistryRow:
+    account, provider, workflow_id, token, envelope_id, status, created_at, _ = map(str, found)
+    return RegistryRow(
+        account,
+        provider,
+        workflow_id,
+        token,
+        envelope_id,
+        status,
+        datetime.fromisoformat(created_at),
+    )
