@@ -38,7 +38,10 @@ class EnvelopeStatus(StrEnum):
 
 
 class RecipientStatus(StrEnum):
-    """Where a recipient stands (SPEC ``signer.status``, and the reassign and delegate events)."""
+    """Where a recipient stands (SPEC ``signer.status``).
+
+    Reassigned and delegated are no statuses: they make another incarnation, which a read shows.
+    """
 
     CREATED = "created"
     SENT = "sent"
@@ -46,7 +49,6 @@ class RecipientStatus(StrEnum):
     DELIVERED = "delivered"
     FAXPENDING = "faxpending"
     SIGNED = "signed"
-    REASSIGNED = "reassigned"
     DECLINED = "declined"
     COMPLETED = "completed"
 
@@ -63,7 +65,6 @@ FINAL = frozenset(
 ACTED = frozenset(
     {
         RecipientStatus.SIGNED,
-        RecipientStatus.REASSIGNED,
         RecipientStatus.DECLINED,
         RecipientStatus.COMPLETED,
     }
@@ -88,17 +89,16 @@ completed  .         .         .          .          .          .!         .!   
 """
 
 _RECIPIENT_TABLE = """
-              created sent autoresponded delivered faxpending signed reassigned  declined  completed
-created       .       sent autoresponded delivered faxpending signed reassigned  declined  completed
-sent          .       .    autoresponded delivered faxpending signed reassigned  declined  completed
-autoresponded .       .    .             delivered faxpending signed reassigned  declined  completed
-delivered     .       .    .             .         faxpending signed reassigned  declined  completed
-faxpending    .       .    .             .         .          signed reassigned  declined  completed
-signed        .       .    .             .         .          .      reassigned! declined! completed
-reassigned    .       .    .             .         .          .!     .           declined! completed!
-declined      .       .    .             .         .          .!     .!          .         completed!
-completed     .       .    .             .         .          .      .!          .!        .
-"""  # noqa: E501 - a table reads across
+              created sent autoresponded delivered faxpending signed declined  completed
+created       .       sent autoresponded delivered faxpending signed declined  completed
+sent          .       .    autoresponded delivered faxpending signed declined  completed
+autoresponded .       .    .             delivered faxpending signed declined  completed
+delivered     .       .    .             .         faxpending signed declined  completed
+faxpending    .       .    .             .         .          signed declined  completed
+signed        .       .    .             .         .          .      declined! completed
+declined      .       .    .             .         .          .!     .         completed!
+completed     .       .    .             .         .          .      .!        .
+"""
 
 
 @dataclass(frozen=True, slots=True)
