@@ -1,0 +1,274 @@
+"""The ledger of truth: what really happened at the provider, kept apart from what it answered.
+
+It holds accounts, envelopes, and the logs of calls, writes and mails. It does no I/O. A write of
+a definition is `begin`, then processing time, then `commit`: the commit stores the copy whole, so
+of two overlapping writes the earlier one is lost ("unlocked PUTs simply race, last write wins";
+DocuSign offers locks and no compare-and-set). The ledger knows which ones were lost.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from simulator.errors import ProviderError, no_envelope
+from simulator.model import Definition, Envelope, Path, Removed, now, stamp
+
+_MISSING = object()
+
+Mint = Callable[[str], str]
+Change = Callable[[Definition, Mint], Any]
+
+
+@dataclass
+class Call:
+    """One HTTP call of the API; `status` 0 when it was dropped before it was processed."""
+
+    at: datetime
+    integration_key: str
+    user_id: str
+    account_id: str
+    envelope_id: str
+    operation_id: str
+    method: str
+    path: str
+    status: int = 0
+    answered: bool = True
+
+    def truth(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "at": stamp(self.at),
+            "integrationKey": self.integration_key,
+            "userId": self.user_id,
+            "accountId": self.account_id,
+            "envelopeId": self.envelope_id,
+            "operationId": self.operation_id,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "answered": self.answered,
+        }
+
+
+@dataclass
+class Write:
+    """One call that wanted to change something, and what became of its effect."""
+
+    write_id: str
+    call: Call
+    envelope_id: str
+    accepted: bool = False
+    lost: bool = False
+    at: datetime | None = None
+    base_version: int = 0
+    version: int = 0
+    changed: dict[Path, Any] = field(default_factory=dict)
+    summary: str = ""
+
+    def truth(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "id": self.write_id,
+            "at": stamp(self.at or self.call.at),
+            "operationId": self.call.operation_id,
+            "envelopeId": self.envelope_id,
+            "integrationKey": self.call.integration_key,
+            "userId": self.call.user_id,
+            "status": self.call.status,
+            "accepted": self.accepted,
+            "lost": self.lost,
+            "answered": self.call.answered,
+            "summary": self.summary,
+        }
+
+
+@dataclass
+class Account:
+    """One account of the provider."""
+
+    account_id: str
+    name: str
+
+
+@dataclass
+class Pending:
+    """A write between its read and its store."""
+
+    write: Write
+    envelope: Envelope
+    base: Definition
+    base_version: int
+
+
+class Ledger:
+    """All accounts, envelopes and logs of one simulator."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.envelopes: dict[str, Envelope] = {}
+        self.calls: list[Call] = []
+        self.writes: list[Write] = []
+        self.mails: list[dict[str, Any]] = []
+        self.overlaps: dict[str, int] = {}
+        self._commits: dict[str, list[Write]] = {}
+        self._numbers: dict[str, int] = {}
+
+    def account(self, account_id: str, name: str | None = None) -> Account:
+        """Create or rename an account."""
+        account = self.accounts.setdefault(account_id, Account(account_id, name or "Account"))
+        if name:
+            account.name = name
+        return account
+
+    def find(self, account_id: str, envelope_id: str) -> Envelope:
+        """The envelope of an account; raises ENVELOPE_DOES_NOT_EXIST."""
+        envelope = self.envelopes.get(envelope_id.lower())
+        if envelope is None or envelope.account_id != account_id:
+            raise no_envelope(envelope_id)
+        return envelope
+
+    def log_call(self, call: Call) -> Call:
+        """Append a call to the log."""
+        self.calls.append(call)
+        return call
+
+    def log_write(self, call: Call, envelope_id: str) -> Write:
+        """Append a write, not yet accepted, to the log."""
+        write = Write(f"w{len(self.writes) + 1}", call, envelope_id)
+        self.writes.append(write)
+        return write
+
+    def add(self, envelope: Envelope, write: Write) -> None:
+        """Store a new envelope; from now on it is listed."""
+        self.envelopes[envelope.envelope_id] = envelope
+        self._commits[envelope.envelope_id] = []
+        write.envelope_id = envelope.envelope_id
+        write.summary = f"create {envelope.definition.email_subject!r}"
+        self.accept(write)
+        envelope.note("created")
+
+    def next_number(self, account_id: str) -> int:
+        """Running number of an account's envelopes, for seeded plans."""
+        self._numbers[account_id] = self._numbers.get(account_id, 0) + 1
+        return self._numbers[account_id]
+
+    def accept(self, write: Write, summary: str = "") -> None:
+        """Mark a write as done at the provider."""
+        write.accepted = True
+        write.at = now()
+        write.summary = summary or write.summary
+
+    def begin(self, envelope: Envelope, write: Write) -> Pending:
+        """Read the definition that a write will work on."""
+        return Pending(write, envelope, envelope.definition, envelope.version)
+
+    def commit(self, pending: Pending, change: Change) -> Any:
+        """Apply a change to the copy that was read and store the copy whole.
+
+        Raises what `change` raises, in which case nothing is stored. Returns its result.
+        """
+        write, envelope = pending.write, pending.envelope
+        mint = _memo()
+        base = pending.base.clone()
+        self._keep_reassignments(envelope, base)
+        stored = base.clone()
+        result = change(stored, mint)
+        before, after = base.flat(), stored.flat()
+        write.changed = {
+            path: after.get(path, _MISSING)
+            for path in before.keys() | after.keys()
+            if before.get(path, _MISSING) != after.get(path, _MISSING)
+        }
+        if pending.base_version != envelope.version:
+            self.overlaps[envelope.account_id] = self.overlaps.get(envelope.account_id, 0) + 1
+            self._mark_lost(pending, change, mint, after)
+        self._bury(envelope, envelope.definition, stored, write)
+        envelope.definition = stored
+        envelope.version += 1
+        # A real GET shows lastModifiedDateTime earlier than the status times of the same call.
+        envelope.last_modified = write.call.at
+        write.base_version, write.version = pending.base_version, envelope.version
+        self._commits[envelope.envelope_id].append(write)
+        self.accept(write, _summary(write.changed))
+        envelope.note(f"{write.call.operation_id} ({write.write_id}): {write.summary}")
+        return result
+
+    def _mark_lost(
+        self, pending: Pending, change: Change, mint: Mint, stored: dict[Path, Any]
+    ) -> None:
+        """Mark the writes whose effect a serial execution would have kept and this one drops.
+
+        A later write that sets the same field anew is no loss: it would also have come last if
+        both had been made one after the other.
+        """
+        serial_definition = pending.envelope.definition.clone()
+        try:
+            change(serial_definition, mint)
+            serial = serial_definition.flat()
+        except ProviderError:
+            serial = pending.envelope.definition.flat()
+        for earlier in self._commits[pending.envelope.envelope_id]:
+            if earlier.version <= pending.base_version:
+                continue
+            earlier.lost |= any(
+                serial.get(path, _MISSING) == value and stored.get(path, _MISSING) != value
+                for path, value in earlier.changed.items()
+            )
+
+    def _keep_reassignments(self, envelope: Envelope, stored: Definition) -> None:
+        """What a recipient did (handing over to another person) survives a stale copy."""
+        for index, recipient in enumerate(stored.recipients):
+            successor = envelope.replaced.get(recipient.guid)
+            if successor is not None:
+                stored.recipients[index] = successor
+
+    def _bury(
+        self, envelope: Envelope, before: Definition, after: Definition, write: Write
+    ) -> None:
+        """Keep a tombstone of each incarnation that the new definition no longer has."""
+        alive = {r.guid for r in after.recipients}
+        ids = {r.recipient_id for r in after.recipients}
+        for recipient in before.recipients:
+            if recipient.guid not in alive:
+                why = "replaced" if recipient.recipient_id in ids else "deleted"
+                status = envelope.progress_of(recipient).status
+                text = f"{why} by {write.write_id}"
+                envelope.removed.append(Removed(recipient, status, text, now()))
+        envelope.removed = [r for r in envelope.removed if r.recipient.guid not in alive]
+
+    def mail(self, envelope: Envelope, recipient_id: str, to: str, why: str) -> None:
+        """Record a mail that the provider would have sent."""
+        self.mails.append(
+            {
+                "at": stamp(now()),
+                "accountId": envelope.account_id,
+                "envelopeId": envelope.envelope_id,
+                "recipientId": recipient_id,
+                "to": to,
+                "why": why,
+            }
+        )
+
+
+def new_guid() -> str:
+    """A random GUID as the provider makes them."""
+    return str(uuid.uuid4())
+
+
+def _memo() -> Mint:
+    """Mints one guid per name, the same one when a change is applied a second time."""
+    minted: dict[str, str] = {}
+
+    def mint(name: str) -> str:
+        return minted.setdefault(name, new_guid())
+
+    return mint
+
+
+def _summary(changed: dict[Path, Any]) -> str:
+    """The changed places, without values: `emailSubject, recipients/1`."""
+    return ", ".join(sorted({"/".join(path[:2]) for path in changed})) or "no change"

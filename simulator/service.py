@@ -1,0 +1,69 @@
+"""The provider as one object: ledger, harms, routing, Connect and OAuth, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from simulator.connect import Connect
+from simulator.dialect.shapes import envelope_shape
+from simulator.faults import Harms
+from simulator.ledger import Ledger
+from simulator.model import Envelope
+from simulator.oauth import OAuth
+from simulator.routing import Routing
+from simulator.sessions import Sessions
+
+
+@dataclass
+class Options:
+    """What is given at start; harms may be changed later through the control API."""
+
+    harms: Harms = field(default_factory=Harms)
+    token_life_s: int = 3600
+    audiences: tuple[str, ...] = ()
+    plain_http_listeners: bool = False
+
+
+class Service:
+    """One simulated provider; all state is in memory and ends with the process."""
+
+    def __init__(self, options: Options, client: httpx.AsyncClient | None = None) -> None:
+        self.harms = options.harms
+        self.ledger = Ledger()
+        self.oauth = OAuth(options.token_life_s, options.audiences)
+        self.connect = Connect(
+            self.harms, self._summary, client or httpx.AsyncClient(trust_env=False)
+        )
+        self.connect.plain_http = options.plain_http_listeners
+        self.connect.pause(self.harms.webhooks.paused)
+        self.routing = Routing(self.ledger, self.connect.emit)
+        self.sessions = Sessions()
+
+    def sender(self, envelope: Envelope) -> dict[str, str]:
+        """The `sender` object of an envelope."""
+        shape = {"accountId": envelope.account_id, "userId": envelope.sender_id}
+        for principal in self.oauth.principals.values():
+            if principal.user_id == envelope.sender_id:
+                return {**shape, "userName": principal.name, "email": principal.email}
+        return shape
+
+    async def processing(self) -> None:
+        """The time between the read and the store of a write; none with overlap off."""
+        delay_s = self.harms.processing_s()
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+
+    def patch_harms(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """Apply the control API's switches; raises BadPlan."""
+        self.harms.patch(raw)
+        self.connect.pause(self.harms.webhooks.paused)
+        if raw.get("revoke_tokens") is True:
+            self.oauth.revoke_all()
+        return self.harms.view()
+
+    def _summary(self, envelope: Envelope, include: frozenset[str]) -> dict[str, Any]:
+        return envelope_shape(envelope, include, self.sender(envelope), content=True)
