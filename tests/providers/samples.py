@@ -106,13 +106,14 @@ def _keys(which: str) -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-def principal(which: str = "leasing", oauth_base: str = "https://account-d.example.com") -> Principal:
+def principal(
+    which: str = "leasing", oauth_base: str = "https://account-d.example.com"
+) -> Principal:
     return Principal(which, f"key-{which}", f"user-{which}", SecretStr(_keys(which)[0]), oauth_base)
 
 
 def public_key_pem(which: str = "leasing") -> str:
     return _keys(which)[1]
-
 
 
 def plain_client(handler: httpx.AsyncBaseTransport) -> httpx.AsyncClient:

@@ -204,10 +204,19 @@ json_values = st.recursive(
 )
 
 
-@given(event=st.sampled_from([*WEBHOOK_EVENTS, "envelope-x"]), recipient=json_values, data=st.data())
+@given(
+    event=st.sampled_from([*WEBHOOK_EVENTS, "envelope-x"]), recipient=json_values, data=st.data()
+)
 def test_odd_summaries_never_break_the_reader(event: str, recipient: Any, data: Any) -> None:
     """Whatever stands where something else is documented, the event itself is still read."""
-    known = ["status", "recipients", "deletedDateTime", "signers", "recipientId", "envelopeDocuments"]
+    known = [
+        "status",
+        "recipients",
+        "deletedDateTime",
+        "signers",
+        "recipientId",
+        "envelopeDocuments",
+    ]
     summary = data.draw(st.dictionaries(st.sampled_from(known), json_values))
     read = READER.read_webhook(message(event, recipient, summary))
     assert read.provider_envelope_id == "e"
