@@ -314,7 +314,7 @@ def _observed(state: Envelope, seen: Observation, now: datetime) -> Envelope:
     ours = set(state.numbers.values()) | set(state.removed)
     absent = tuple(sorted(before.recipients() - shown - ours))
     state = replace(state, absent=absent, read_at=now, refresh_wanted=False)
-    return replace(state, unplaced_at_read=unplaced(state))
+    return replace(state, unplaced_at_read=unplaced(replace(state, facts=before)))
 
 
 def _with_others(state: Envelope, seen: Observation) -> Envelope:
