@@ -53,6 +53,9 @@ HOLD_S = 20.0
 NEAR_HEAD = 2
 """Up to this place in the queue a caller may hold one of the workflow's ten update slots."""
 
+HOLDS_MAX = 3
+"""How often; a run takes 2,000 updates in its life, and what takes a minute may take a day."""
+
 CALL_TIMEOUT_S = 30.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
@@ -70,11 +73,13 @@ _LASTING = frozenset(
     }
 )
 
+_RESULT_OR_NONE: Any = MutationResult | None
+
 T = TypeVar("T")
 
 
 class ClientError(Exception):
-    """A request that has no answer, or not the one that was hoped for. One line, says what to do."""
+    """A request without the answer that was hoped for. One line that says what to do."""
 
 
 class UnknownEnvelope(ClientError):
@@ -192,11 +197,11 @@ def _of_rpc(error: RPCError) -> Exception:
     text = " ".join(error.message.split())
     if error.status is RPCStatusCode.NOT_FOUND:
         low = text.lower()
-        if "namespace" in low:
+        if low.startswith("namespace"):
             return TemporalRefused(f"Temporal: {text}; set `namespace` under [temporal]")
-        if "already completed" in low:
+        if "execution already completed" in low:
             return Gone(text)
-        if "update" in low:
+        if low.startswith(("update ", "workflow update ")):
             return Lost(text)
         return UnknownEnvelope("no envelope has this account and key; create it, or correct them")
     if error.status in _LASTING:
@@ -235,6 +240,7 @@ class Asking:
         self._handle = handle
         self._submit = submit
         self._patience = Patience(timeout_s)
+        self._holds = 0
         size = len(submit.model_dump_json())
         if size > MESSAGE_BYTES_MAX:
             raise Refusal(
@@ -245,20 +251,23 @@ class Asking:
     async def result(self) -> MutationResult:
         """The final result. Raises what the module names; ``waiting`` is never returned."""
         try:
-            answer: MutationResult | None = None
-            while True:
-                if answer is None:
-                    answer = await self._insist(self._submitted)
-                elif answer.state == "waiting":
-                    answer = await self._next(answer)
-                else:
-                    return answer
+            answer: MutationResult | None = await self._insist(self._submitted)
+            while answer is None or answer.state == "waiting":
+                answer = await (self._again() if answer is None else self._next(answer))
+            return answer
         except Gone:
             return await self._from_the_closed()
 
+    async def _again(self) -> MutationResult:
+        # The ticket is not known any more, which a server restored from a copy could bring about.
+        if not await self._patience.after_failure():
+            raise no_answer("the operation is unknown to the workflow", self._submit.operation_id)
+        return await insist(self._submitted, self._patience, self._submit.operation_id)
+
     async def _next(self, ticket: MutationResult) -> MutationResult | None:
         """Ask again what came of it; None where the workflow does not know the operation."""
-        if ticket.position <= NEAR_HEAD:
+        if ticket.position <= NEAR_HEAD and self._holds < HOLDS_MAX and self._hold_s():
+            self._holds += 1
             try:
                 return await self._insist(self._held)
             except Refusal as refusal:
@@ -276,7 +285,9 @@ class Asking:
         return answer
 
     def _hold_s(self) -> float:
-        return min(HOLD_S, self._patience.left_s)
+        # Less than a second is not worth a slot, and the answer needs time to come back.
+        left_s = self._patience.left_s - 1
+        return min(HOLD_S, left_s) if left_s >= 1 else 0.0
 
     async def _submitted(self) -> MutationResult:
         # The digest in the id: the server repeats the first answer to a known update id without
@@ -302,7 +313,7 @@ class Asking:
     async def _looked_up(self) -> MutationResult | None:
         try:
             answer: MutationResult | None = await self._handle.query(
-                QUERY_ANSWER, self._submit.operation_id, result_type=MutationResult
+                QUERY_ANSWER, self._submit.operation_id, result_type=_RESULT_OR_NONE
             )
         except WorkflowQueryFailedError:
             return None

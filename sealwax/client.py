@@ -1,0 +1,241 @@
+"""What an application imports: create envelopes, ask for changes, see how they stand.
+
+::
+
+    client = EnvelopeClient(await Client.connect(...), blobs=BlobStore(folder))
+    envelope = await client.create(account="acme", key="order-17", subject="Contract",
+                                   documents=["contract.pdf"], recipients=[Recipient(...)])
+    await envelope.update_recipient("buyer", email="new@example.com")
+    print((await envelope.wait("completed")).status)
+
+Everything may be repeated: a business key names one envelope and an operation id one effect. The
+errors are those of ``sealwax.answers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from temporalio.client import Client
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from sealwax import keys, messages
+from sealwax.answers import (
+    ClientError,
+    EnvelopeAborted,
+    MutationRefused,
+    MutationRejected,
+    NoAnswerYet,
+    Patience,
+    TemporalRefused,
+    UnknownEnvelope,
+    insist,
+)
+from sealwax.definition import Recipient, Refusal, RefusalCode
+from sealwax.envelope import Order
+from sealwax.facts import EnvelopeStatus
+from sealwax.handle import ANSWER_TIMEOUT_S, EnvelopeHandle, status_named
+from sealwax.intake import BlobSink, DocumentFile, File, stored_definition
+from sealwax.messages import EnvelopeInput
+
+__all__ = [
+    "ClientError",
+    "DocumentFile",
+    "EnvelopeAborted",
+    "EnvelopeClient",
+    "EnvelopeHandle",
+    "EnvelopeRow",
+    "MutationRefused",
+    "MutationRejected",
+    "NoAnswerYet",
+    "TemporalRefused",
+    "UnknownEnvelope",
+]
+
+MEMO_ORDER_DIGEST = "order_digest"
+
+_ACCOUNT = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_ACCOUNT)
+_STATUS = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_STATUS)
+_ENVELOPE_ID = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_ENVELOPE_ID)
+_WAITING_ON = SearchAttributeKey.for_keyword_list(messages.ATTRIBUTE_WAITING_ON)
+_ATTENTION = SearchAttributeKey.for_bool(messages.ATTRIBUTE_NEEDS_ATTENTION)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeRow:
+    """One envelope in a list, as Temporal's visibility store shows it: a moment late at times.
+
+    ``started_at``: when the workflow's present run began.
+    """
+
+    workflow_id: str
+    account: str
+    key: str
+    status: str
+    provider_envelope_id: str
+    waiting_on: tuple[str, ...]
+    needs_attention: bool
+    started_at: datetime
+
+
+class EnvelopeClient:
+    """The door to all envelopes of one Temporal namespace. Safe to share between tasks."""
+
+    def __init__(
+        self, temporal: Client, *, blobs: BlobSink, task_queue: str = messages.TASK_QUEUE
+    ) -> None:
+        self._temporal = temporal
+        self._blobs = blobs
+        self._task_queue = task_queue
+
+    async def create(
+        self,
+        *,
+        account: str,
+        key: str,
+        subject: str,
+        documents: Sequence[File],
+        recipients: Sequence[Recipient],
+        message: str = "",
+        send: bool = True,
+        principal: str = "",
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> EnvelopeHandle:
+        """The envelope of this account and business key, made if there is none yet.
+
+        ``documents`` are PDFs, numbered 1, 2, ... in the order given. Asked again with the same
+        content it answers with the same envelope, also from another process; with another
+        content it raises ``Refusal`` (``business_key_reused``). Raises ``Refusal`` before
+        anything starts for what could not be an envelope; ``NoAnswerYet``, ``TemporalRefused``.
+        """
+        handle = self.envelope(account, key)
+        definition = await stored_definition(
+            self._blobs,
+            subject=subject,
+            message=message,
+            documents=documents,
+            recipients=recipients,
+        )
+        order = Order(account, key, definition, send=send, principal=principal)
+        start = _checked_size(EnvelopeInput(order=order))
+        patience = Patience(timeout_s)
+        digest = order_digest(start)
+        if not await insist(lambda: self._started(handle, start, digest), patience):
+            held = await insist(lambda: self._held_digest(handle), patience)
+            if held != digest:
+                raise Refusal(
+                    RefusalCode.BUSINESS_KEY_REUSED,
+                    f"business key {key} was used for another envelope of {account};"
+                    " give each envelope its own key",
+                )
+        return handle
+
+    def envelope(self, account: str, key: str) -> EnvelopeHandle:
+        """The handle of an envelope; asks nobody. Raises ``Refusal`` for a key that is none."""
+        workflow_id = keys.workflow_id(account, key)
+        return EnvelopeHandle(
+            account, key, self._temporal.get_workflow_handle(workflow_id), self._blobs
+        )
+
+    async def list(
+        self,
+        account: str | None = None,
+        status: EnvelopeStatus | str | None = None,
+        needs_attention: bool | None = None,
+        limit: int = 50,
+    ) -> AsyncIterator[EnvelopeRow]:
+        """Envelopes, newest first, at most ``limit``. Raises ``Refusal``, ``TemporalRefused``."""
+        found = self._temporal.list_workflows(
+            list_query(account, status, needs_attention), limit=limit
+        )
+        while True:
+            try:
+                execution = await insist(found.__anext__, Patience(ANSWER_TIMEOUT_S))
+            except StopAsyncIteration:
+                return
+            account_name, key = keys.account_and_key(execution.id)
+            known = execution.typed_search_attributes
+            yield EnvelopeRow(
+                workflow_id=execution.id,
+                account=account_name,
+                key=key,
+                status=known.get(_STATUS, ""),
+                provider_envelope_id=known.get(_ENVELOPE_ID, ""),
+                waiting_on=tuple(known.get(_WAITING_ON, ())),
+                needs_attention=known.get(_ATTENTION, False),
+                started_at=execution.start_time,
+            )
+
+    async def _started(self, handle: EnvelopeHandle, start: EnvelopeInput, digest: str) -> bool:
+        """Start the workflow; False where one of that id was started before."""
+        order = start.order
+        try:
+            await self._temporal.start_workflow(
+                messages.WORKFLOW,
+                start,
+                id=handle.workflow_id,
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                memo={MEMO_ORDER_DIGEST: digest},
+                static_summary=f"Envelope {order.business_key} of {order.account}",
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(_ACCOUNT, order.account),
+                        SearchAttributePair(_STATUS, EnvelopeStatus.NEW.value),
+                        SearchAttributePair(_ATTENTION, False),
+                    ]
+                ),
+            )
+        except WorkflowAlreadyStartedError:
+            return False
+        return True
+
+    async def _held_digest(self, handle: EnvelopeHandle) -> str:
+        described = await self._temporal.get_workflow_handle(handle.workflow_id).describe()
+        return str(await described.memo_value(MEMO_ORDER_DIGEST, ""))
+
+
+def order_digest(start: EnvelopeInput) -> str:
+    """What tells two orders under one business key apart.
+
+    Defaults are left out, so that a field added later does not make an old order another one.
+    """
+    return keys.digest(("order", start.model_dump_json(exclude_defaults=True)))
+
+
+def list_query(
+    account: str | None, status: EnvelopeStatus | str | None, needs_attention: bool | None
+) -> str:
+    """The visibility query of a list. Raises ``Refusal`` for an account or status that is none."""
+    parts = [
+        f"WorkflowType = '{messages.WORKFLOW}'",
+        "ExecutionStatus != 'ContinuedAsNew'",
+    ]
+    if account is not None:
+        parts.append(f"{messages.ATTRIBUTE_ACCOUNT} = '{keys.check_account(account)}'")
+    if status is not None:
+        parts.append(f"{messages.ATTRIBUTE_STATUS} = '{status_named(status)}'")
+    if needs_attention is not None:
+        parts.append(f"{messages.ATTRIBUTE_NEEDS_ATTENTION} = {str(needs_attention).lower()}")
+    return " AND ".join(parts)
+
+
+def _checked_size(start: EnvelopeInput) -> EnvelopeInput:
+    size_bytes = len(start.model_dump_json().encode())
+    if size_bytes > messages.MESSAGE_BYTES_MAX:
+        raise Refusal(
+            RefusalCode.OVERSIZE,
+            f"the envelope's description has {size_bytes} bytes;"
+            f" at most {messages.MESSAGE_BYTES_MAX} are allowed: send fewer recipients or tabs",
+        )
+    return start

@@ -1,0 +1,271 @@
+"""One envelope in an application's hand: ask for changes, see how it stands, wait for it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+
+from sealwax import keys, messages
+from sealwax.answers import (
+    Asking,
+    EnvelopeAborted,
+    MutationRefused,
+    MutationRejected,
+    Patience,
+    insist,
+    no_answer,
+)
+from sealwax.definition import Recipient, Refusal, RefusalCode, Tab
+from sealwax.facts import FINAL, EnvelopeStatus
+from sealwax.intake import BlobSink, File, stored_documents
+from sealwax.messages import MutationResult, Snapshot, Submit, TimelineEntry
+from sealwax.mutations import (
+    AddDocuments,
+    AddRecipients,
+    ChangeMessage,
+    CorrectEnvelope,
+    DiscardDraft,
+    Mutation,
+    RemoveDocuments,
+    RemoveRecipients,
+    ReorderRouting,
+    ReplaceDocument,
+    SendEnvelope,
+    SetTabs,
+    UpdateRecipient,
+    VoidEnvelope,
+)
+
+ANSWER_TIMEOUT_S = 30.0
+WATCH_MIN_S = 0.25
+WATCH_MAX_S = 2.0
+LOOKS_BEFORE_CHECK = 8
+
+_LADDER = (
+    EnvelopeStatus.NEW,
+    EnvelopeStatus.CREATED,
+    EnvelopeStatus.SENT,
+    EnvelopeStatus.DELIVERED,
+    EnvelopeStatus.SIGNED,
+    EnvelopeStatus.COMPLETED,
+)
+_ALIVE = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
+
+
+class EnvelopeHandle:
+    """One envelope. Every change may be given an ``operation_id`` to be repeated safely by."""
+
+    def __init__(
+        self, account: str, key: str, workflow: WorkflowHandle[Any, Any], blobs: BlobSink
+    ) -> None:
+        self.account = account
+        self.key = key
+        self._workflow = workflow
+        self._blobs = blobs
+
+    @property
+    def workflow_id(self) -> str:
+        """The id of the envelope's workflow."""
+        return self._workflow.id
+
+    async def mutate(
+        self, mutation: Mutation, operation_id: str | None = None, timeout_s: float | None = None
+    ) -> MutationResult:
+        """Ask for a change and return its result when it has been applied at the provider.
+
+        The same ``operation_id`` gives the same result and never a second effect; without one, an
+        id is made for this call. Without ``timeout_s`` it waits as long as it takes. Raises
+        ``Refusal`` (``MutationRefused`` where it was accepted first), ``MutationRejected``,
+        ``UnknownEnvelope``, ``NoAnswerYet``, ``TemporalRefused``.
+        """
+        operation = str(uuid4()) if operation_id is None else operation_id
+        keys.check_opaque(operation, "operation id")
+        submit = Submit(operation_id=operation, mutation=mutation)
+        result = await Asking(self._workflow, submit, timeout_s).result()
+        if result.state == "refused":
+            raise MutationRefused(result)
+        if result.state == "rejected":
+            raise MutationRejected(result)
+        return result
+
+    async def send(self, operation_id: str | None = None) -> MutationResult:
+        """Send the draft."""
+        return await self.mutate(SendEnvelope(), operation_id)
+
+    async def void(self, reason: str, operation_id: str | None = None) -> MutationResult:
+        """Void the envelope in process, for good. ``reason``: 1 to 200 characters."""
+        return await self.mutate(VoidEnvelope(reason), operation_id)
+
+    async def discard(self, operation_id: str | None = None) -> MutationResult:
+        """Put the draft into the bin."""
+        return await self.mutate(DiscardDraft(), operation_id)
+
+    async def add_recipients(
+        self, *recipients: Recipient, operation_id: str | None = None
+    ) -> MutationResult:
+        """Add recipients under ids that the envelope does not have."""
+        return await self.mutate(AddRecipients(recipients), operation_id)
+
+    async def update_recipient(
+        self,
+        recipient_id: str,
+        *,
+        name: str | None = None,
+        email: str | None = None,
+        routing_order: int | None = None,
+        operation_id: str | None = None,
+    ) -> MutationResult:
+        """Change a recipient; what is None stays."""
+        change = UpdateRecipient(recipient_id, name, email, routing_order)
+        return await self.mutate(change, operation_id)
+
+    async def remove_recipients(
+        self, *recipient_ids: str, operation_id: str | None = None
+    ) -> MutationResult:
+        """Take recipients out."""
+        return await self.mutate(RemoveRecipients(recipient_ids), operation_id)
+
+    async def reorder_routing(
+        self, orders: Mapping[str, int], operation_id: str | None = None
+    ) -> MutationResult:
+        """Give recipients new routing orders, by recipient id."""
+        return await self.mutate(ReorderRouting(dict(orders)), operation_id)
+
+    async def set_tabs(
+        self, recipient_id: str, tabs: Iterable[Tab], operation_id: str | None = None
+    ) -> MutationResult:
+        """Make a recipient's tabs exactly these."""
+        return await self.mutate(SetTabs(recipient_id, tuple(tabs)), operation_id)
+
+    async def add_documents(
+        self, documents: Mapping[int, File], operation_id: str | None = None
+    ) -> MutationResult:
+        """Add PDFs under document ids that the envelope does not have."""
+        stored = await stored_documents(self._blobs, documents)
+        return await self.mutate(AddDocuments(stored), operation_id)
+
+    async def replace_document(
+        self, document_id: int, document: File, operation_id: str | None = None
+    ) -> MutationResult:
+        """Put another PDF in the place of a document."""
+        (stored,) = await stored_documents(self._blobs, {document_id: document})
+        return await self.mutate(ReplaceDocument(stored), operation_id)
+
+    async def remove_documents(
+        self, *document_ids: int, operation_id: str | None = None
+    ) -> MutationResult:
+        """Take documents out."""
+        return await self.mutate(RemoveDocuments(document_ids), operation_id)
+
+    async def change_message(
+        self,
+        *,
+        subject: str | None = None,
+        message: str | None = None,
+        operation_id: str | None = None,
+    ) -> MutationResult:
+        """Change a draft's subject or message; what is None stays."""
+        return await self.mutate(ChangeMessage(subject, message), operation_id)
+
+    async def correct(
+        self,
+        *changes: UpdateRecipient,
+        subject: str | None = None,
+        message: str | None = None,
+        operation_id: str | None = None,
+    ) -> MutationResult:
+        """Change several things of a sent envelope in one call; what is None stays."""
+        return await self.mutate(CorrectEnvelope(subject, message, changes), operation_id)
+
+    async def status(self, timeout_s: float | None = ANSWER_TIMEOUT_S) -> Snapshot:
+        """How the envelope stands. Raises ``UnknownEnvelope``, ``NoAnswerYet``."""
+        return await self._snapshot(Patience(timeout_s))
+
+    async def timeline(
+        self, timeout_s: float | None = ANSWER_TIMEOUT_S
+    ) -> tuple[TimelineEntry, ...]:
+        """What happened, oldest first. Raises ``UnknownEnvelope``, ``NoAnswerYet``."""
+        hint: Any = tuple[TimelineEntry, ...]
+        found: tuple[TimelineEntry, ...] = await self._queried(
+            messages.QUERY_TIMELINE, hint, Patience(timeout_s)
+        )
+        return found
+
+    async def wait(self, until: str, timeout_s: float | None = None) -> Snapshot:
+        """The first snapshot at ``until`` or past it: a status, "final" or "closed".
+
+        A status that cannot come any more is not waited for: where the envelope ended otherwise,
+        the snapshot says how. Raises ``NoAnswerYet``, ``EnvelopeAborted``, ``UnknownEnvelope``.
+        """
+        wanted = until if until in ("final", "closed") else status_named(until)
+        async for snapshot in self._looks(Patience(timeout_s)):
+            if reached(snapshot, wanted):
+                return snapshot
+        raise AssertionError("looks end only after a snapshot that is closed")
+
+    async def watch(self) -> AsyncIterator[Snapshot]:
+        """A snapshot now and at every change, until the envelope is closed.
+
+        It waits through restarts of workers and server. Raises ``EnvelopeAborted``,
+        ``UnknownEnvelope``, ``TemporalRefused``.
+        """
+        async for snapshot in self._looks(Patience(None)):
+            yield snapshot
+
+    async def _looks(self, patience: Patience) -> AsyncIterator[Snapshot]:
+        seen: Snapshot | None = None
+        quiet = 0
+        while True:
+            snapshot = await self._snapshot(patience)
+            quiet = quiet + 1 if snapshot == seen else 0
+            if not quiet:
+                yield snapshot
+            if snapshot.closed:
+                return
+            seen = snapshot
+            if quiet % LOOKS_BEFORE_CHECK == LOOKS_BEFORE_CHECK - 1:
+                await insist(self._check_alive, patience)
+            delay_s = min(WATCH_MAX_S, WATCH_MIN_S * 1.3 ** min(quiet, 20))
+            if not await patience.pause(delay_s * random.uniform(0.8, 1.2)):
+                raise no_answer(f"the envelope is still {snapshot.status}", "")
+
+    async def _check_alive(self) -> None:
+        described = await self._workflow.describe()
+        if described.status not in _ALIVE:
+            how = described.status.name.lower() if described.status else "lost"
+            raise EnvelopeAborted(f"the envelope's workflow was {how} before the envelope closed")
+
+    async def _snapshot(self, patience: Patience) -> Snapshot:
+        found: Snapshot = await self._queried(messages.QUERY_SNAPSHOT, Snapshot, patience)
+        return found
+
+    async def _queried(self, query: str, kind: Any, patience: Patience) -> Any:
+        return await insist(lambda: self._workflow.query(query, result_type=kind), patience)
+
+
+def reached(snapshot: Snapshot, until: str) -> bool:
+    """Whether a snapshot is at ``until`` or past it, or can no longer get there."""
+    if snapshot.closed:
+        return True
+    if until == "closed":
+        return False
+    if snapshot.status == until or snapshot.status in FINAL:
+        return True
+    if until not in _LADDER or snapshot.status not in _LADDER:
+        return False
+    return _LADDER.index(snapshot.status) > _LADDER.index(EnvelopeStatus(until))
+
+
+def status_named(text: str) -> EnvelopeStatus:
+    """The status of that name. Raises ``Refusal`` that lists them."""
+    try:
+        return EnvelopeStatus(text)
+    except ValueError:
+        known = ", ".join(EnvelopeStatus)
+        raise Refusal(
+            RefusalCode.BAD_INPUT, f"there is no status of that name; use one of: {known}"
+        ) from None
