@@ -193,11 +193,11 @@ class TemporalSettings(Part):
     """``[temporal]``: the server.
 
     ``profile`` names one of Temporal's own configuration file (address, TLS, API key). What is
-    set here wins over it; ``model_fields_set`` tells what was set from what is a default.
+    set here wins over it; "" leaves what the profile says, or else 127.0.0.1:7233 and "default".
     """
 
-    address: Name = "127.0.0.1:7233"
-    namespace: Name = "default"
+    address: str = ""
+    namespace: str = ""
     task_queue: Name = TASK_QUEUE
     profile: str = ""
 

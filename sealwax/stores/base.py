@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -94,7 +94,9 @@ WebhookState = Literal["pending", "delivered", "late", "parked", "quarantined"]
 closed. ``parked``: nobody knows the envelope (yet). ``quarantined``: authentic, but not readable,
 of another account, or undeliverable; a person looks at it."""
 
-STATES: tuple[WebhookState, ...] = ("pending", "delivered", "late", "parked", "quarantined")
+
+REROUTED = "rerouted"
+"""The reason of a row that went to another workflow than the one that its address named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +141,21 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class JournalCounts:
-    """What the journal holds: rows by state, repeated deliveries, and rows sent elsewhere than
-    their address said."""
+    """What the journal holds: rows by state, repeated deliveries of them, and how many rows were
+    marked ``REROUTED``."""
 
-    states: dict[WebhookState, int] = field(default_factory=dict)
+    pending: int = 0
+    delivered: int = 0
+    late: int = 0
+    parked: int = 0
+    quarantined: int = 0
     duplicates: int = 0
     rerouted: int = 0
+
+    @property
+    def kept(self) -> int:
+        """How many webhooks the journal holds."""
+        return self.pending + self.delivered + self.late + self.parked + self.quarantined
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -167,15 +178,21 @@ class Journal(Protocol):
         ...
 
     async def due(self, now: datetime, limit: int) -> tuple[EnvelopeName, ...]:
-        """Envelopes with pending webhooks, or parked ones whose next try has come, oldest first."""
+        """Envelopes with pending webhooks, or parked ones whose next try has come, oldest first.
+
+        With a large backlog they are fewer than ``limit``; asked again, others follow.
+        """
         ...
 
     async def undelivered(self, envelope: EnvelopeName, limit: int) -> tuple[JournalRow, ...]:
-        """The envelope's pending and parked webhooks, in the order in which they came."""
+        """The envelope's pending and parked webhooks, in the order in which they came.
+
+        At most ``limit`` of them, and fewer where their bodies are large.
+        """
         ...
 
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
-        """Pending webhooks in the order in which they came."""
+        """Pending webhooks in the order in which they came; fewer where bodies are large."""
         ...
 
     async def next_due(self) -> datetime | None:
