@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from sealwax.accounts import ConfiguredAccounts
 from sealwax.blobs import BlobStore
 from sealwax.connection import ConnectionFailed, connect
 from sealwax.settings import Settings, SettingsError, load_settings
-from sealwax.stores.base import RegistryError
+from sealwax.stores.base import StoreError
 from sealwax.stores.registry import open_registry
 from workflows.envelope import EnvelopeWorkflow
 
@@ -65,8 +66,10 @@ async def run(settings: Settings, announce: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     client = await connect(settings.temporal)
-    registry = await open_registry(settings.storage.registry)
-    async with registry, ConfiguredAccounts(settings) as accounts:
+    registry = open_registry(settings.storage.registry)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(registry.close)
+        accounts = await closing.enter_async_context(ConfiguredAccounts(settings))
         activities = EnvelopeActivities(
             accounts=accounts,
             registry=registry,
@@ -94,7 +97,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         asyncio.run(run(load_settings(given.config), given.announce))
-    except (SettingsError, ConnectionFailed, RegistryError) as error:
+    except (SettingsError, ConnectionFailed, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

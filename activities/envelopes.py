@@ -48,7 +48,7 @@ from sealwax.providers.base import (
     ProviderRejected,
     UnknownAccount,
 )
-from sealwax.stores.base import Registry, RegistryError
+from sealwax.stores.base import Registry, StoreError
 
 HEARTBEAT_EVERY_S = 1.0
 ARCHIVE = ("combined", "certificate")
@@ -270,7 +270,7 @@ async def _outcome(work: Awaitable[Outcome], deadline_s: float, *, mutating: boo
     except TimeoutError:
         reason = "the call's deadline passed"
         return Unknown(reason) if mutating else NotSent(reason)
-    except (UnknownAccount, BlobError, RegistryError) as error:
+    except (UnknownAccount, BlobError, StoreError) as error:
         return Rejected(type(error).__name__, str(error), needs_person=True)
 
 
