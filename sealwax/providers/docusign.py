@@ -144,6 +144,9 @@ class DocuSignAdapter:
 
 
 def _pages(query: Mapping[str, str]) -> Conversation[list[dict[str, Any]]]:
+    # Ordered by what never changes: by default a change moves an envelope to the end of the list,
+    # and the one that slips into its place on a page already read would be missed.
+    ordered = {**query, "order_by": "created", "order": "asc", "count": str(PAGE_SIZE)}
     pages: list[dict[str, Any]] = []
     position = 0
     while True:
@@ -152,7 +155,7 @@ def _pages(query: Mapping[str, str]) -> Conversation[list[dict[str, Any]]]:
                 "Envelopes_GetEnvelopes",
                 "GET",
                 "/envelopes",
-                query={**query, "count": str(PAGE_SIZE), "start_position": str(position)},
+                query={**ordered, "start_position": str(position)},
             )
         )
         pages.append(page)

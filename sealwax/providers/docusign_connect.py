@@ -41,13 +41,10 @@ _RECIPIENT_EVENTS = {
     "recipient-delivered": RecipientStatus.DELIVERED,
     "recipient-completed": RecipientStatus.COMPLETED,
     "recipient-declined": RecipientStatus.DECLINED,
-    "recipient-reassign": RecipientStatus.REASSIGNED,
-    "recipient-delegate": RecipientStatus.REASSIGNED,
 }
 _WITHOUT_FACTS = frozenset(
     {"envelope-purge", "recipient-authenticationfailed", "recipient-finish-later"}
 )
-_OF_ANOTHER = frozenset({"recipient-reassign", "recipient-delegate"})
 
 
 class ConnectReader:
@@ -137,19 +134,16 @@ def _facts_of_event(name: str, recipient: str, summary: Mapping[str, Any]) -> tu
         {},
     )
     guid = _text(shown.get("recipientIdGuid"))
-    # After a reassignment the same id may already stand for the person who took over, who must
-    # not be taken for one who has acted: the summary's guid is used only where it is the old one.
-    if name in _OF_ANOTHER and _text(shown.get("status")).lower() != said:
-        guid = ""
     return (Fact(said, recipient=recipient, incarnation=guid),)
 
 
 def _needs_read(name: str, recipient: str) -> bool:
     if name in _ENVELOPE_EVENTS or name in _WITHOUT_FACTS:
         return False
-    # A correction, a reassignment, a recipient's event without its recipient, or a new event:
-    # something changed which the message does not tell.
-    return name in _OF_ANOTHER or name not in _RECIPIENT_EVENTS or not recipient
+    # A correction, a recipient's event without its recipient, or a new event: something changed
+    # which the message does not tell. After a reassignment or a delegation the same id may stand
+    # for the old person or the new one; only a read can say.
+    return name not in _RECIPIENT_EVENTS or not recipient
 
 
 def _text(value: Any) -> str:

@@ -28,6 +28,11 @@ class Driven(Generic[T]):
     result: T | None = None
 
     @property
+    def returned(self) -> T:
+        assert self.result is not None
+        return self.result
+
+    @property
     def asked(self) -> list[tuple[str, str]]:
         return [(r.method, r.path) for r in self.requests]
 

@@ -1,4 +1,4 @@
-"""Each mutation becomes DocuSign's operations, in declared keys, and says no more than it changes."""
+"""Each mutation becomes DocuSign's operations, in declared keys, naming only what it changes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sealwax.calls import Applied
 from sealwax.definition import Tab, TabKind
 from sealwax.facts import EnvelopeStatus, Fact
 from sealwax.mutations import (
@@ -53,7 +54,7 @@ def mutate(
     status: EnvelopeStatus = EnvelopeStatus.CREATED,
     before: Any = DEFINITION,
     bring: dict[str, bytes] | None = None,
-) -> Driven[Any]:
+) -> Driven[Applied]:
     call = change(mutation, status, before)
     return drive(ADAPTER.mutate("e-1", call, bring or {}), *answers)
 
@@ -79,9 +80,8 @@ def test_create_makes_a_draft_that_can_be_found_again() -> None:
     assert bob["clientUserId"] == "u-bob"
     assert [r["recipientId"] for r in body["recipients"]["carbonCopies"]] == ["3"]
     assert body["eventNotification"]["url"] == "https://hooks.example.com/t"
-    assert driven.result is not None
-    assert driven.result.provider_envelope_id == "e-1"
-    assert [f.status for f in driven.result.facts] == ["created"]
+    assert driven.returned.provider_envelope_id == "e-1"
+    assert [f.status for f in driven.returned.facts] == ["created"]
 
 
 def test_without_a_webhook_url_the_account_s_own_connect_serves() -> None:
@@ -111,7 +111,7 @@ def test_send_and_void_are_one_guarded_put(
     driven = mutate(mutation, answer({"envelopeId": "e-1"}), status=status)
     assert driven.asked == [("PUT", "/envelopes/e-1")]
     assert driven.requests[0].json == body
-    assert driven.result.facts == (Fact(fact),)
+    assert driven.returned.facts == (Fact(fact),)
 
 
 def test_a_draft_is_discarded_into_the_bin() -> None:
@@ -119,7 +119,7 @@ def test_a_draft_is_discarded_into_the_bin() -> None:
     driven = mutate(DiscardDraft(), EMPTY)
     assert driven.asked == [("PUT", "/folders/recyclebin")]
     assert driven.requests[0].json == {"envelopeIds": ["e-1"]}
-    assert driven.result.facts == (Fact("deleted", mark=""),)
+    assert driven.returned.facts == (Fact("deleted", mark=""),)
 
 
 def test_documents_are_added_in_one_request_and_removed_by_id() -> None:
@@ -159,7 +159,7 @@ def test_an_update_sends_only_what_changes() -> None:
     driven = mutate(same, answer(shown))
     assert driven.asked == [("PUT", "/envelopes/e-1/recipients")]
     assert driven.requests[0].json == {"signers": [{"recipientId": "1", "name": "Ann Ash"}]}
-    assert driven.result.incarnations == {"1": "g-1"}
+    assert driven.returned.incarnations == {"1": "g-1"}
     new = UpdateRecipient("cy", email="cy@example.org", routing_order=2)
     driven = mutate(new, answer(shown))
     assert driven.requests[0].json == {
@@ -194,7 +194,7 @@ def test_recipients_are_removed_under_the_key_of_their_kind() -> None:
         "signers": [{"recipientId": "2"}],
         "carbonCopies": [{"recipientId": "3"}],
     }
-    assert driven.result.incarnations == {}
+    assert driven.returned.incarnations == {}
 
 
 def test_added_recipients_get_their_tabs_afterwards() -> None:
@@ -207,7 +207,7 @@ def test_added_recipients_get_their_tabs_afterwards() -> None:
     ]
     assert "tabs" not in driven.requests[0].json["signers"][0]
     assert driven.requests[1].json["signHereTabs"][0]["tabLabel"] == "dee"
-    assert driven.result.incarnations == {"4": "g-4"}
+    assert driven.returned.incarnations == {"4": "g-4"}
 
 
 @pytest.mark.parametrize(("current", "resent"), [("1", True), ("2", True), ("0", False)])

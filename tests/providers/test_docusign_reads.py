@@ -68,7 +68,7 @@ def test_a_read_without_tabs_says_nothing_of_them() -> None:
     assert without is not None
     assert given is not None
     assert without.recipients[0].tabs is None
-    assert given.recipients[0].tabs == {(TabKind.SIGN_HERE, "here")}
+    assert given.recipients[0].tabs == frozenset({(TabKind.SIGN_HERE, "here")})
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,7 @@ def listed(count: int, start: int, total: int) -> Any:
 def test_changes_are_read_page_by_page_to_the_end() -> None:
     """Every envelope once, with a key that tells its state from another's."""
     driven = drive(ADAPTER.changes(SINCE), listed(PAGE_SIZE, 0, 130), listed(30, PAGE_SIZE, 130))
+    assert all(r.query["order_by"] == "created" for r in driven.requests)
     assert [r.query["start_position"] for r in driven.requests] == ["0", str(PAGE_SIZE)]
     assert driven.requests[0].query["from_date"] == "2026-01-01T00:00:00.000Z"
     events = driven.result
