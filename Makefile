@@ -61,12 +61,13 @@ $(STAMP): requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $(STAMP)
 
-lock: ## Resolve the dependencies anew into requirements.lock (names, versions and hashes only)
+lock: ## Resolve the dependencies anew into the two lock files (names, versions, hashes)
 	@rm -rf build/lock && mkdir -p build
 	"$(PYTHON)" -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	UV_LINK_MODE=copy build/lock/bin/uv lock --python "$(PYTHON)"
 	build/lock/bin/uv export --frozen --quiet --no-header --no-emit-project --all-groups --output-file requirements.lock
+	build/lock/bin/uv export --frozen --quiet --no-header --no-emit-project --no-default-groups --group programs --output-file requirements-image.lock
 	@rm -rf build/lock
 
 clean: ## Remove what was built, the virtual environment included

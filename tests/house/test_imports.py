@@ -53,6 +53,7 @@ def test_the_contracts_hold() -> None:
         ("sealwax/providers/docusign_shapes.py", "import httpx", "Contract and adapters do no I/O"),
         ("activities/envelopes.py", "import sealwax.providers.http", "Workflow code never reaches"),
         ("sealwax/blobs.py", "import httpx", "Workflow code never reaches"),
+        ("sealwax/client.py", "import sealwax.connection", "The client is handed a connection"),
         ("simulator/ledger.py", "import sealwax.keys", "The simulator shares no code"),
         ("sealwax/settings.py", "import simulator.ledger", "Nobody leans on the simulator"),
         ("bridge/__init__.py", "import workflows.envelope", "Programs stand on the library"),
