@@ -57,6 +57,9 @@ HOLDS_MAX = 3
 """How often; a run takes 2,000 updates in its life, and what takes a minute may take a day."""
 
 CALL_TIMEOUT_S = 30.0
+QUERY_TIMEOUT_S = 4.0
+"""A query that meets a workflow in the middle of updates is now and then never answered."""
+
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
 POLL_MIN_S = 0.1
@@ -157,14 +160,23 @@ class Patience:
         return True
 
 
-async def insist(ask: Callable[[], Awaitable[T]], patience: Patience, operation_id: str = "") -> T:
-    """Repeat ``ask`` over failures that pass. Raises ``NoAnswerYet`` when patience ends."""
+async def insist(
+    ask: Callable[[], Awaitable[T]],
+    patience: Patience,
+    operation_id: str = "",
+    call_timeout_s: float = CALL_TIMEOUT_S,
+) -> T:
+    """Repeat ``ask`` over failures that pass. Raises ``NoAnswerYet`` when patience ends.
+
+    ``call_timeout_s`` is for the first call; it doubles from call to call, up to 30 s.
+    """
     while True:
         try:
-            return await call(ask, min(CALL_TIMEOUT_S, patience.left_s))
+            return await call(ask, min(call_timeout_s, patience.left_s))
         except Lost as lost:
             if not await patience.after_failure():
                 raise no_answer(lost, operation_id) from lost
+            call_timeout_s = min(CALL_TIMEOUT_S, 2 * call_timeout_s)
 
 
 def no_answer(reason: object, operation_id: str) -> NoAnswerYet:
@@ -185,6 +197,9 @@ async def call(ask: Callable[[], Awaitable[T]], timeout_s: float) -> T:
         raise _of_rpc(error) from error
     except WorkflowUpdateFailedError as error:
         raise _of_update(error.cause) from error
+    except WorkflowQueryFailedError as error:
+        text = " ".join(error.message.split())
+        raise TemporalRefused(f"the workflow could not be read: {text}") from error
     except (RPCTimeoutOrCancelledError, TimeoutError) as error:
         # The SDK says the same for its caller's cancellation, which must go on as such.
         task = asyncio.current_task()
@@ -204,6 +219,8 @@ def _of_rpc(error: RPCError) -> Exception:
         if low.startswith(("update ", "workflow update ")):
             return Lost(text)
         return UnknownEnvelope("no envelope has this account and key; create it, or correct them")
+    if error.status is RPCStatusCode.FAILED_PRECONDITION and "execution closed before" in text:
+        return EnvelopeAborted("the envelope's workflow was ended before it began")
     if error.status in _LASTING:
         return TemporalRefused(f"Temporal refuses the call: {text}{_advice(text)}")
     return Lost(f"{error.status.name}: {text}")
@@ -277,10 +294,12 @@ class Asking:
         delay_s = min(POLL_MAX_S, POLL_MIN_S + POLL_PER_PLACE_S * ticket.position)
         if not await self._patience.pause(random.uniform(delay_s / 2, delay_s)):
             raise no_answer(f"{ticket.position} stand before it", self._submit.operation_id)
-        return await self._insist(self._looked_up)
+        return await self._insist(self._looked_up, QUERY_TIMEOUT_S)
 
-    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        answer = await insist(ask, self._patience, self._submit.operation_id)
+    async def _insist(
+        self, ask: Callable[[], Awaitable[T]], call_timeout_s: float = CALL_TIMEOUT_S
+    ) -> T:
+        answer = await insist(ask, self._patience, self._submit.operation_id, call_timeout_s)
         self._patience.answered()
         return answer
 
@@ -321,7 +340,7 @@ class Asking:
 
     async def _from_the_closed(self) -> MutationResult:
         # A closed envelope still knows its answers, and a repeated request gets its own.
-        answer = await self._insist(self._looked_up)
+        answer = await self._insist(self._looked_up, QUERY_TIMEOUT_S)
         if answer is None or answer.state == "waiting":
             raise Refusal(
                 RefusalCode.CLOSED, "the envelope is closed; nothing can be changed any more"

@@ -11,6 +11,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from sealwax import keys, messages
 from sealwax.answers import (
+    QUERY_TIMEOUT_S,
     Asking,
     EnvelopeAborted,
     MutationRefused,
@@ -244,7 +245,11 @@ class EnvelopeHandle:
         return found
 
     async def _queried(self, query: str, kind: Any, patience: Patience) -> Any:
-        return await insist(lambda: self._workflow.query(query, result_type=kind), patience)
+        return await insist(
+            lambda: self._workflow.query(query, result_type=kind),
+            patience,
+            call_timeout_s=QUERY_TIMEOUT_S,
+        )
 
 
 def reached(snapshot: Snapshot, until: str) -> bool:

@@ -1,0 +1,1 @@
+"""Laws of the client library, against a real Temporal server."""
