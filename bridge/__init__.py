@@ -1,1 +1,1 @@
-"""The program that takes providers' webhooks and hands them to workflows."""
+"""The bridge: where providers' webhooks come in, are made durable, and reach their workflows."""

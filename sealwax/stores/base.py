@@ -123,12 +123,17 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """A webhook in the journal. ``attempts`` counts the times it was parked."""
+    """A webhook in the journal.
+
+    ``attempts`` counts the times it was parked; ``retry_at`` is when a parked one is due, None
+    where it is not tried again by itself.
+    """
 
     id: int
     webhook: Webhook
     attempts: int
     duplicates: int
+    retry_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +189,12 @@ class Journal(Protocol):
         """
         ...
 
-    async def undelivered(self, envelope: EnvelopeName, limit: int) -> tuple[JournalRow, ...]:
+    async def undelivered(
+        self, envelope: EnvelopeName, after: int, limit: int
+    ) -> tuple[JournalRow, ...]:
         """The envelope's pending and parked webhooks, in the order in which they came.
 
-        At most ``limit`` of them, and fewer where their bodies are large.
+        Those with an id above ``after``: at most ``limit``, and fewer where bodies are large.
         """
         ...
 

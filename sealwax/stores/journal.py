@@ -91,7 +91,7 @@ RETURNING id, duplicates
 """
 _SELECT = """
 SELECT id, attempts, duplicates, account, provider, token, event_key, event_name,
-       provider_envelope_id, headers, body, received_at, state, reason
+       provider_envelope_id, headers, body, received_at, state, reason, retry_at
 FROM webhook WHERE """
 # The oldest rows only: after a long outage the backlog is large, and this is asked again and again.
 _DUE = """
@@ -154,12 +154,14 @@ class SqliteJournal:
         )
         return tuple(EnvelopeName(str(account), str(envelope)) for account, envelope in found)
 
-    async def undelivered(self, envelope: EnvelopeName, limit: int) -> tuple[JournalRow, ...]:
+    async def undelivered(
+        self, envelope: EnvelopeName, after: int, limit: int
+    ) -> tuple[JournalRow, ...]:
         """See ``Journal.undelivered``."""
         return await self._rows(
             "state IN ('pending', 'parked') AND account = ? AND provider_envelope_id = ?"
-            " ORDER BY id LIMIT ?",
-            (envelope.account, envelope.provider_envelope_id, limit),
+            " AND id > ? ORDER BY id LIMIT ?",
+            (envelope.account, envelope.provider_envelope_id, after, limit),
         )
 
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
@@ -337,11 +339,12 @@ def _values(webhook: Webhook) -> tuple[apsw.SQLiteValue, ...]:
 
 def _row(found: tuple[Any, ...]) -> JournalRow:
     (row_id, attempts, duplicates, account, provider, token, key, name, envelope, headers, body,
-     received_at, state, reason) = found  # fmt: skip
+     received_at, state, reason, retry_at) = found  # fmt: skip
     return JournalRow(
         id=row_id,
         attempts=attempts,
         duplicates=duplicates,
+        retry_at=datetime.fromisoformat(retry_at) if retry_at else None,
         webhook=Webhook(
             account=account,
             provider=provider,

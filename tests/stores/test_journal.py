@@ -56,7 +56,7 @@ async def journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
 
 
 async def keys_of(journal: Journal, envelope: EnvelopeName) -> list[str]:
-    return [row.webhook.event_key for row in await journal.undelivered(envelope, 1000)]
+    return [row.webhook.event_key for row in await journal.undelivered(envelope, 0, 1000)]
 
 
 async def test_a_webhook_comes_back_byte_for_byte(journal: Journal) -> None:
@@ -120,8 +120,9 @@ async def test_a_parked_webhook_is_due_when_its_time_has_come_and_not_before(
     assert await journal.due(at - timedelta(microseconds=1), 10) == ()
     assert await journal.next_due() == at
     assert await journal.due(at, 10) == (A,)
-    (row,) = await journal.undelivered(A, 10)
-    assert (row.attempts, row.webhook.state) == (1, "parked")
+    (row,) = await journal.undelivered(A, 0, 10)
+    assert (row.attempts, row.retry_at, row.webhook.state) == (1, at, "parked")
+    assert await journal.undelivered(A, row.id, 10) == ()
     await journal.mark([appended.id], "parked", "given up")
     assert await journal.due(at + timedelta(days=1), 10) == ()
     assert await journal.next_due() is None

@@ -1,0 +1,208 @@
+"""``python -m bridge``: take webhooks in and forward them, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import uvicorn
+import uvloop
+
+from bridge.app import BridgeApp
+from bridge.forward import Forwarder, Pace
+from bridge.ingest import Source
+from bridge.sink import TemporalSink
+from sealwax.connection import connect
+from sealwax.providers.registry import webhook_reader
+from sealwax.settings import Settings, SettingsError, load_settings
+from sealwax.stores.base import StoreError
+from sealwax.stores.journal import open_journal
+from sealwax.stores.registry import open_registry
+
+REQUESTS_AT_ONCE = 2000
+GRACEFUL_S = 5
+BACKLOG = 2048
+
+log = logging.getLogger("sealwax.bridge")
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on. One line that says what to do."""
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, and leaves signals to the program around it."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: uvicorn would raise the signal again when it has stopped, before we have."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._listening()
+
+
+def sources(settings: Settings) -> dict[str, Source]:
+    """The accounts as their webhooks see them, keys resolved. Raises ``SettingsError``."""
+    found = {}
+    for name, account in settings.accounts.items():
+        keys = tuple(s.get_secret_value().encode() for s in account.webhook_secrets())
+        if not keys:
+            log.warning("account %s has no webhook_keys: all its webhooks will be refused", name)
+        found[name] = Source(
+            account=name,
+            provider=account.provider,
+            account_id=account.account_id,
+            reader=webhook_reader(account.provider),
+            keys=keys,
+        )
+    return found
+
+
+async def run(settings: Settings, host: str, port: int, announce: Path | None) -> None:
+    """Serve until a signal says to stop. Raises ``SettingsError``, ``StoreError``, ``CannotListen``."""
+    accounts = sources(settings)
+    async with AsyncExitStack() as closing:
+        journal = open_journal(settings.storage.journal)
+        closing.push_async_callback(journal.close)
+        registry = open_registry(settings.storage.registry)
+        closing.push_async_callback(registry.close)
+        forwarder = Forwarder(
+            journal=journal,
+            registry=registry,
+            sink=TemporalSink(lambda: connect(settings.temporal)),
+            sources=accounts,
+            now=_now,
+            pace=Pace(park_s=settings.bridge.park_s),
+        )
+        app = BridgeApp(
+            accounts,
+            journal,
+            body_bytes_max=settings.bridge.body_bytes_max,
+            arrived=forwarder.wake,
+            forwarding=lambda: forwarder.reaching,
+            now=_now,
+        )
+        await _serve(app, forwarder, host, port, announce)
+
+
+async def _serve(
+    app: BridgeApp, forwarder: Forwarder, host: str, port: int, announce: Path | None
+) -> None:
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        limit_concurrency=REQUESTS_AT_ONCE,
+        timeout_graceful_shutdown=GRACEFUL_S,
+    )
+    server = _Server(config, lambda: _announce(announce, host, listener))
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    forwarding = asyncio.create_task(forwarder.run())
+    # A bridge that only takes in would look healthy: without its forwarder it ends as well.
+    forwarding.add_done_callback(lambda _: stop())
+    await server.serve([listener])
+    forwarder.stop()
+    await forwarding
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {host} port {port} ({error.strerror or error});"
+            " set another host or port under [bridge]"
+        ) from error
+
+
+def _announce(file: Path | None, host: str, listener: socket.socket) -> None:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    shown = f"[{reachable}]" if ":" in reachable else reachable
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    log.info("listening at %s", url)
+    if file is not None:
+        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+        unfinished.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+        unfinished.replace(file)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, status 2."""
+        self.exit(2, f"bridge: {message} (see --help)\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m bridge",
+        description="Takes providers' webhooks, keeps them durably, and signals their workflows.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (see SEALWAX_CONFIG)")
+    parser.add_argument("--host", help="address to bind, instead of the settings'")
+    parser.add_argument(
+        "--port", type=int, help="port, instead of the settings'; 0 takes a free one"
+    )
+    parser.add_argument("--announce", type=Path, metavar="FILE", help="write {url, pid} here")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status: 0 after a signal, 2 for what a person corrects."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        settings = load_settings(options.config)
+        host = options.host or settings.bridge.host
+        port = settings.bridge.port if options.port is None else options.port
+        uvloop.run(run(settings, host, port, options.announce))
+    except (SettingsError, StoreError, CannotListen) as error:
+        print(f"bridge: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Temporal's SDK can abort the interpreter while it finalises, after all work is done.
+    os._exit(status)
