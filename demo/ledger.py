@@ -1,0 +1,189 @@
+"""The figures of one side, counted from the simulator's ledger of truth and from nothing else.
+
+One function counts both sides. The only thing that it takes from a client is what the client
+believes at the end, and that only to compare it with the ledger.
+
+An envelope's business key is told by its buyer's e-mail address, which no change touches: so the
+count needs to know neither client's ways of marking envelopes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from demo import workload
+from demo.contracts.render import pdf_path
+from demo.workload import Change, Life
+
+Truth = Mapping[str, Any]
+
+_NOT_SENT = ("created", "deleted")
+_TYPES = {True: "signer", False: "carboncopy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a client holds of an envelope at the end: the provider's id and the status."""
+
+    envelope_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What became of a workload on one side.
+
+    `mutations_effective`: requested ones whose effect stands in the ledger at the end.
+    `lost_updates`: those that the provider accepted and a later write of a stale copy wiped out
+    (what another stale copy happened to bring back is not counted).
+    `duplicate_envelopes`: envelopes beyond the first of a business key, binned ones not counted.
+    `wrong_final_states`: envelopes that ended otherwise than intended (status or content), or of
+    which the client believes another status than the ledger holds. `overlapping_writes`: writes
+    that were stored over one which they had not seen, harmful or not.
+    """
+
+    envelopes: int
+    completed: int
+    mutations_requested: int
+    mutations_effective: int
+    lost_updates: int
+    duplicate_envelopes: int
+    wrong_final_states: int
+    api_calls: int
+    overlapping_writes: int
+
+    def as_json(self) -> dict[str, int]:
+        """The figures by name, without the one that is not a result but a cause."""
+        figures = asdict(self)
+        del figures["overlapping_writes"]
+        return figures
+
+    @property
+    def harmless(self) -> bool:
+        """Nothing was lost, doubled or wrong, no writes raced, and every mutation took effect."""
+        harm = self.lost_updates + self.duplicate_envelopes + self.wrong_final_states
+        all_effective = self.mutations_effective == self.mutations_requested
+        return harm == 0 and all_effective and self.overlapping_writes == 0
+
+
+def count(
+    lives: Sequence[Life], ledger: Mapping[str, Any], beliefs: Mapping[str, Belief]
+) -> Figures:
+    """The figures of a side, of its account's ledger and its beliefs by business key."""
+    by_key = _by_key(lives, ledger["envelopes"])
+    wiped = Counter(w["envelopeId"] for w in ledger["writes"] if w["lost"])
+    effective = completed = wrong = duplicates = lost = 0
+    for life in lives:
+        truths = by_key[life.key]
+        belief = beliefs.get(life.key)
+        duplicates += max(0, len([t for t in truths if t["status"] != "deleted"]) - 1)
+        truth = _the_one(truths, belief)
+        if truth is None:
+            wrong += 1
+            continue
+        completed += truth["status"] == "completed"
+        standing = [stands(life, request.change, truth) for request in life.requests()]
+        effective += sum(standing)
+        lost += min(standing.count(False), wiped[truth["envelopeId"]])
+        wrong += not (
+            as_intended(life, truth) and belief is not None and belief.status == truth["status"]
+        )
+    return Figures(
+        envelopes=len(lives),
+        completed=completed,
+        mutations_requested=sum(1 for life in lives for _ in life.requests()),
+        mutations_effective=effective,
+        lost_updates=lost,
+        duplicate_envelopes=duplicates,
+        wrong_final_states=wrong,
+        api_calls=int(ledger["calls_total"]),
+        overlapping_writes=int(ledger["overlaps"]),
+    )
+
+
+def stands(life: Life, change: Change, truth: Truth) -> bool:
+    """Whether a change's effect stands in the ledger's record of the envelope."""
+    match change:
+        case workload.AddDocument(document_id, contract):
+            return _documents(truth).get(document_id) == contract_sha256(contract)
+        case workload.ChangeSubject(subject):
+            return bool(truth["emailSubject"] == subject)
+        case workload.ChangeMessage(message):
+            return bool(truth["emailBlurb"] == message)
+        case workload.AddParty(party):
+            return party.email in _recipients(truth)
+        case workload.PlaceFields(role, fields):
+            held = _recipients(truth).get(life.party(role).email)
+            return held is not None and {f.label for f in fields} <= _labels(held)
+        case workload.Reorder(role, order):
+            held = _recipients(truth).get(life.party(role).email)
+            return held is not None and int(held["routingOrder"]) == order
+        case workload.Rename(role, name):
+            held = _recipients(truth).get(life.party(role).email)
+            return held is not None and bool(held["name"] == name)
+        case workload.Send():
+            return bool(truth["status"] not in _NOT_SENT)
+        case workload.Void(reason):
+            return bool(truth["status"] == "voided" and truth["voidedReason"] == reason)
+
+
+def as_intended(life: Life, truth: Truth) -> bool:
+    """Whether the envelope ended with the status and the content that the workload intends."""
+    want = workload.intended(life)
+    recipients = _recipients(truth)
+    documents = {number: contract_sha256(name) for number, name in want.documents.items()}
+    return (
+        truth["status"] == want.status
+        and truth["emailSubject"] == want.subject
+        and truth["emailBlurb"] == want.message
+        and _documents(truth) == documents
+        and len(truth["recipients"]) == len(want.parties)
+        and recipients.keys() == want.parties.keys()
+        and all(
+            held["name"] == party.name
+            and held["type"] == _TYPES[party.signs]
+            and int(held["routingOrder"]) == party.order
+            and _labels(held) == want.fields.get(email, frozenset())
+            and (want.status != "completed" or held["status"] == "completed")
+            for email, party in want.parties.items()
+            for held in (recipients[email],)
+        )
+    )
+
+
+def contract_sha256(contract: str) -> str:
+    """Digest of a contract's PDF, in hex."""
+    return hashlib.sha256(pdf_path(contract).read_bytes()).hexdigest()
+
+
+def _by_key(lives: Sequence[Life], truths: Sequence[Truth]) -> dict[str, list[Truth]]:
+    key_of = {life.party(workload.BUYER).email: life.key for life in lives}
+    by_key: dict[str, list[Truth]] = {life.key: [] for life in lives}
+    for truth in truths:
+        for email in _recipients(truth).keys() & key_of.keys():
+            by_key[key_of[email]].append(truth)
+    return by_key
+
+
+def _the_one(truths: Sequence[Truth], belief: Belief | None) -> Truth | None:
+    """The envelope that the client takes for its own, else the one that got furthest."""
+    if belief is not None:
+        return next((t for t in truths if t["envelopeId"] == belief.envelope_id), None)
+    sent = [t for t in truths if t["status"] not in _NOT_SENT]
+    return next(iter([*sent, *truths]), None)
+
+
+def _recipients(truth: Truth) -> dict[str, Mapping[str, Any]]:
+    return {recipient["email"]: recipient for recipient in truth["recipients"]}
+
+
+def _documents(truth: Truth) -> dict[int, str]:
+    return {int(document["documentId"]): document["sha256"] for document in truth["documents"]}
+
+
+def _labels(recipient: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(tab["tabLabel"] for tab in recipient["tabs"])

@@ -1,0 +1,172 @@
+"""What stands ready before the workload starts: tenants with keys, the settings file, the programs.
+
+Every secret is made for one run and lies in the demonstration's folder, readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from demo.control import Control, Principal
+from demo.stack import Program
+
+SIMULATOR, WORKER, BRIDGE = "simulator", "worker", "bridge"
+ACCOUNT = "acme"
+STORAGE = "sealwax-data"
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PROCESSING_MS = (150, 450)
+WEBHOOK_DELAY_MS = (0, 2_000)
+WEBHOOK_DUPLICATE_RATE = 0.3
+
+_RSA_BITS = 2048
+_KEY_FILE, _HMAC_FILE = "keys/integration.pem", "keys/connect.txt"
+
+_SETTINGS = """\
+# Written anew by every run of the demonstration.
+[temporal]
+address = "{temporal}"
+
+[storage]
+folder = "{storage}"
+
+[timing]
+call_deadline_s = 8.0
+outcome_settle_s = 2.0
+close_settle_s = 1.5
+backoff_first_s = 0.3
+backoff_max_s = 3.0
+refresh_min_s = 1.0
+
+[bridge]
+host = "127.0.0.1"
+port = {bridge_port}
+public_url = "http://127.0.0.1:{bridge_port}"
+
+[accounts.{account}]
+provider = "docusign"
+account_id = "{account_id}"
+api_base = "{simulator}/restapi"
+oauth_base = "{simulator}"
+default_principal = "system"
+webhook_keys = ["file:{hmac_file}"]
+
+[accounts.{account}.principals.system]
+integration_key = "{integration_key}"
+user_id = "{user_id}"
+private_key = "file:{key_file}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One side's account at the provider, with the application that acts for it."""
+
+    account_id: str
+    principal: Principal
+    private_key_pem: str = field(repr=False)
+    hmac_key: str = field(repr=False)
+
+
+def new_tenant(name: str) -> Tenant:
+    """An account with fresh identifiers and keys."""
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=_RSA_BITS)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Tenant(
+        account_id=str(uuid.uuid4()),
+        principal=Principal(
+            integration_key=str(uuid.uuid4()),
+            user_id=str(uuid.uuid4()),
+            public_key_pem=public.decode(),
+            name=f"{name} contracts",
+            email=f"contracts@{name}.example.com",
+        ),
+        private_key_pem=private.decode(),
+        hmac_key=secrets.token_urlsafe(32),
+    )
+
+
+async def admit(control: Control, tenant: Tenant, name: str) -> None:
+    """Make the tenant's account, consent and webhook key at the provider."""
+    await control.add_account(tenant.account_id, name, tenant.principal)
+    await control.add_hmac_key(tenant.account_id, tenant.hmac_key)
+
+
+def write_settings(
+    folder: Path, tenant: Tenant, *, simulator: str, temporal: str, bridge_port: int
+) -> Path:
+    """Write Sealwax's settings and the secrets that they name; returns the settings' path."""
+    _write_secret(folder / _KEY_FILE, tenant.private_key_pem)
+    _write_secret(folder / _HMAC_FILE, tenant.hmac_key)
+    path = folder / "sealwax.toml"
+    path.write_text(
+        _SETTINGS.format(
+            temporal=temporal,
+            storage=STORAGE,
+            bridge_port=bridge_port,
+            account=ACCOUNT,
+            account_id=tenant.account_id,
+            simulator=simulator,
+            hmac_file=_HMAC_FILE,
+            integration_key=tenant.principal.integration_key,
+            user_id=tenant.principal.user_id,
+            key_file=_KEY_FILE,
+        ),
+        encoding="utf-8",
+    )
+    return path
+
+
+def simulator_program(seed: int, *, overlap: bool) -> Program:
+    """The provider: both sides meet the same one, with the same harms."""
+    low, high = WEBHOOK_DELAY_MS
+    webhooks = f"delay={low}:{high},duplicate={WEBHOOK_DUPLICATE_RATE}"
+    options = ("--port", "0", "--seed", str(seed), "--overlap", "on" if overlap else "off")
+    harms = ("--processing-ms", "{}:{}".format(*PROCESSING_MS), "--webhook-plan", webhooks)
+    return Program(
+        name=SIMULATOR, argv=(sys.executable, "-m", "simulator", *options, *harms), env=_ENV
+    )
+
+
+def worker_program(settings: Path) -> Program:
+    """Sealwax's worker."""
+    argv = (sys.executable, str(CHECKOUT / "worker.py"))
+    return Program(name=WORKER, argv=argv, env=_with(settings), stop_within_s=15.0)
+
+
+def bridge_program(settings: Path) -> Program:
+    """Sealwax's bridge."""
+    return Program(name=BRIDGE, argv=(sys.executable, "-m", "bridge"), env=_with(settings))
+
+
+# The programs find the checkout's packages wherever the demonstration was started.
+_ENV = {
+    "PYTHONPATH": os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH", "")))),
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+def _with(settings: Path) -> dict[str, str]:
+    return {**_ENV, "SEALWAX_CONFIG": str(settings)}
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secret)
