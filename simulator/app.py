@@ -28,6 +28,7 @@ from simulator.dialect import (
 )
 from simulator.dialect.context import Answer, Context
 from simulator.errors import ProviderError, account_refused, invalid_body
+from simulator.forms import read_form
 from simulator.ledger import Call
 from simulator.model import now
 from simulator.oauth import OAuthError
@@ -230,10 +231,9 @@ class Endpoint:
 
 def _oauth_routes(service: Service) -> list[Route]:
     async def token(request: Request) -> Response:
-        form = await request.form()
-        fields = {k: v for k, v in form.items() if isinstance(v, str)}
+        form = await read_form(request)
         try:
-            return JSONResponse(service.oauth.grant(fields, request.headers.get("host", "")))
+            return JSONResponse(service.oauth.grant(form, request.headers.get("host", "")))
         except OAuthError as error:
             body = {"error": error.error, "error_description": error.description}
             return JSONResponse(body, 400)

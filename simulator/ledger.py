@@ -185,7 +185,7 @@ class Ledger:
         }
         if pending.base_version != envelope.version:
             self.overlaps[envelope.account_id] = self.overlaps.get(envelope.account_id, 0) + 1
-            self._mark_lost(pending, change, mint, after)
+            self._mark_lost(pending, change, mint, before, after)
         self._bury(envelope, envelope.definition, stored, write)
         envelope.definition = stored
         envelope.version += 1
@@ -198,12 +198,18 @@ class Ledger:
         return result
 
     def _mark_lost(
-        self, pending: Pending, change: Change, mint: Mint, stored: dict[Path, Any]
+        self,
+        pending: Pending,
+        change: Change,
+        mint: Mint,
+        base: dict[Path, Any],
+        stored: dict[Path, Any],
     ) -> None:
         """Mark the writes whose effect a serial execution would have kept and this one drops.
 
         A later write that sets the same field anew is no loss: it would also have come last if
-        both had been made one after the other.
+        both had been made one after the other. A stale copy may also bring back a write that
+        another one had dropped: that one is lost no more.
         """
         serial_definition = pending.envelope.definition.clone()
         try:
@@ -213,6 +219,10 @@ class Ledger:
             serial = pending.envelope.definition.flat()
         for earlier in self._commits[pending.envelope.envelope_id]:
             if earlier.version <= pending.base_version:
+                earlier.lost &= not all(
+                    base.get(path, _MISSING) == value == stored.get(path, _MISSING)
+                    for path, value in earlier.changed.items()
+                )
                 continue
             earlier.lost |= any(
                 serial.get(path, _MISSING) == value and stored.get(path, _MISSING) != value

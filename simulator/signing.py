@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from simulator.errors import ProviderError, unknown_recipient
+from simulator.forms import read_form
 from simulator.model import Envelope, Recipient
 from simulator.service import Service
 from simulator.sessions import Session
@@ -86,7 +87,7 @@ def routes(service: Service) -> list[Route]:
     async def act(request: Request) -> Response:
         secret = request.query_params.get("slt", "")
         session = service.sessions.live(request.path_params["session"], secret)
-        action = str((await request.form()).get("action", ""))
+        action = (await read_form(request)).get("action", "")
         if session is None:
             return gone()
         if action not in ACTIONS:

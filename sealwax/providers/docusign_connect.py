@@ -88,6 +88,8 @@ class ConnectReader:
                     envelope,
                     name,
                     recipient,
+                    # Two configurations may tell of one event with and without its summary.
+                    _text(message.get("configurationId")),
                     _text(message.get("generatedDateTime")),
                 )
             ),
