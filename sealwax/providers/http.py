@@ -229,7 +229,7 @@ class HttpProvider:
         except _NEVER_SENT as error:
             progress.in_flight = False
             raise progress.lost(f"{request.operation}: {type(error).__name__}") from error
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise progress.lost(f"{request.operation}: {type(error).__name__}") from error
         progress.in_flight = False
         return _answer(response, response.content)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from sealwax.providers.docusign import DocuSignAdapter
-from sealwax.providers.http import Deadlines, HttpProvider
+from sealwax.providers.http import Deadlines, HttpProvider, client
 from sealwax.providers.tokens import JwtTokens, Principal
 from simulator.app import build_app
 from simulator.faults import Harms
@@ -121,11 +124,38 @@ class Stage:
 
 
 @asynccontextmanager
-async def in_process() -> AsyncIterator[Stage]:
-    """A simulator of its own, without harms; ends with a check of all that was said."""
-    service = Service(Options(harms=Harms(overlap=False)))
+async def in_process(listener: httpx.AsyncBaseTransport | None = None) -> AsyncIterator[Stage]:
+    """A simulator of its own, without harms; ends with a check of all that was said.
+
+    ``listener`` takes the webhooks, whatever their address.
+    """
+    posting = None if listener is None else httpx.AsyncClient(transport=listener)
+    service = Service(Options(harms=Harms(overlap=False)), posting)
     checked = Checked(httpx.ASGITransport(app=build_app(service)))
     async with httpx.AsyncClient(transport=checked, trust_env=False) as shared:
         yield Stage(shared, JwtTokens(shared), checked)
         await service.connect.close()
     assert not checked.problems, checked.problems[:5]
+
+
+@asynccontextmanager
+async def as_program(*options: str) -> AsyncIterator[Stage]:
+    """The simulator as a program of its own, on a loopback port; ends with it."""
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "simulator",
+        *options,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert program.stdout is not None
+    try:
+        line = await asyncio.wait_for(program.stdout.readline(), 30)
+        async with client() as shared:
+            tokens = JwtTokens(shared)
+            yield Stage(shared, tokens, url=line.decode().split()[-1])
+    finally:
+        if program.returncode is None:
+            program.terminate()
+        await program.communicate()
