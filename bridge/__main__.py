@@ -77,7 +77,10 @@ def sources(settings: Settings) -> dict[str, Source]:
 
 
 async def run(settings: Settings, host: str, port: int, announce: Path | None) -> None:
-    """Serve until a signal says to stop. Raises ``SettingsError``, ``StoreError``, ``CannotListen``."""
+    """Serve until a signal says to stop.
+
+    Raises ``SettingsError``, ``StoreError`` and ``CannotListen`` before it listens.
+    """
     accounts = sources(settings)
     async with AsyncExitStack() as closing:
         journal = open_journal(settings.storage.journal)
@@ -138,9 +141,10 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
         raise CannotListen(
-            f"cannot listen on {host} port {port} ({error.strerror or error});"
+            f"cannot listen on {host} port {port} ({reason});"
             " set another host or port under [bridge]"
         ) from error
 
