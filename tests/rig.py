@@ -148,11 +148,12 @@ class Rig:
 
 
 def write_settings(
-    folder: Path, desk: Desk, *, address: str, task_queue: str, timing: Timing, public_url: str = ""
+    folder: Path, desk: Desk, *, address: str, task_queue: str, timing: Timing, bridge_port: int = 0
 ) -> Path:
     """The settings file of one test."""
     (folder / "key.pem").write_text(KEY)
     (folder / "connect.key").write_text(HMAC_KEY)
+    public_url = f"http://127.0.0.1:{bridge_port}" if bridge_port else ""
     timings = "\n".join(f"{n} = {getattr(timing, n)}" for n in timing.__slots__)
     path = folder / "sealwax.toml"
     path.write_text(
@@ -165,7 +166,7 @@ folder = "{folder / "data"}"
 [timing]
 {timings}
 [bridge]
-port = 0
+port = {bridge_port}
 public_url = "{public_url}"
 [accounts.{ACCOUNT}]
 provider = "docusign"
@@ -190,7 +191,7 @@ async def running(
     *,
     timing: Timing = QUICK,
     work: bool = True,
-    public_url: str = "",
+    bridge_port: int = 0,
 ) -> AsyncIterator[Rig]:
     """A rig with an account of its own; with ``work`` the worker runs from the start."""
     async with AsyncExitStack() as stack:
@@ -204,7 +205,7 @@ async def running(
             address=config.target_host,
             task_queue=f"queue-{uuid4().hex[:8]}",
             timing=timing,
-            public_url=public_url,
+            bridge_port=bridge_port,
         )
         settings = load_settings(path)
         registry = open_registry(settings.storage.registry)
