@@ -39,6 +39,7 @@ from sealwax.envelope import (
 )
 from sealwax.facts import EnvelopeStatus, ProviderEvent
 from sealwax.mutations import CreateEnvelope, Mutation, Projection, SendEnvelope, project
+from sealwax.observations import TOLD_BY_TABS
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ def _next(state: Envelope, now: datetime) -> Call | datetime | None:
 
 def _look(state: Envelope, unknown: UnknownOutcome) -> Call:
     if isinstance(unknown.call, Mutate):
-        return Read("look", with_tabs=unknown.call.mutation.kind == "set_tabs")
+        return Read("look", with_tabs=unknown.call.mutation.kind in TOLD_BY_TABS)
     attempts = range(1, unknown.call.attempt + 1)
     ids = tuple(keys.transaction_id(state.workflow_id, attempt) for attempt in attempts)
     return FindCreated(ids, unknown.call.marker, since=state.opened_at)

@@ -81,6 +81,10 @@ REPEATABLE = frozenset({"replace_document", "set_tabs"})
 """Mutations that may be made again whatever came of the last try (SPEC Documents_PutDocument:
 the same document id replaces). Making a recipient's tabs exactly a list starts with a read."""
 
+TOLD_BY_TABS = frozenset({"add_recipients", "set_tabs"})
+"""Mutations of which only a read with tabs can tell whether they landed whole: new recipients and
+their tabs are separate requests (SPEC Recipients_PostRecipients ignores tabs)."""
+
 
 def landed(
     mutation: Mutation, after: Definition, numbers: Mapping[str, str], seen: Observation
@@ -106,7 +110,7 @@ def landed(
         case RemoveDocuments(document_ids=ids):
             return not any(i in seen.documents for i in ids)
         case AddRecipients(recipients=added):
-            return all(_shows(seen, numbers, r) for r in added)
+            return all(_shows(seen, numbers, r) and _bears(seen, numbers, r) for r in added)
         case RemoveRecipients(recipient_ids=ids):
             return not any(seen.recipient(numbers.get(i, "")) for i in ids)
         case SetTabs(recipient_id=recipient_id, tabs=tabs):
@@ -141,3 +145,10 @@ def _shows(seen: Observation, numbers: Mapping[str, str], wanted: Recipient) -> 
         and held.email.casefold() == wanted.email.casefold()
         and held.routing_order == wanted.routing_order
     )
+
+
+def _bears(seen: Observation, numbers: Mapping[str, str], wanted: Recipient) -> bool:
+    held = seen.recipient(numbers.get(wanted.recipient_id, ""))
+    if held is None or held.tabs is None:
+        return held is not None
+    return held.tabs >= {(t.kind, t.label) for t in wanted.tabs}

@@ -177,34 +177,54 @@ def _remove_documents(base: str, ids: Iterable[int]) -> Conversation[Applied]:
 def _add_recipients(base: str, call: Mutate, added: tuple[Recipient, ...]) -> Conversation[Applied]:
     # SPEC Recipients_PostRecipients: tabs in its body are not added, and in process a recipient
     # whose turn has come already is mailed only by a resend. So tabs go second and the resend
-    # last: nobody is called to sign before the fields stand.
-    entries = [
-        (r, shapes.recipient_json(r, call.numbers[r.recipient_id], with_tabs=False)) for r in added
-    ]
-    answer = yield from ask(
-        Request(
-            "Recipients_PostRecipients",
-            "POST",
-            f"{base}/recipients",
-            json=shapes.recipients_json(entries),
-            purpose="write",
-            mutating=True,
-        )
-    )
+    # last: nobody is called to sign before the fields stand. A further attempt follows one that
+    # may have gone halfway, so it reads first and makes up what is missing.
+    shown = {}
+    if call.attempt > 1:
+        shown = yield from ask(_get_recipients(base, {"include_tabs": "true"}))
+    held = {str(p["recipientId"]): shapes.held_tabs(p.get("tabs")) for p in shapes.people(shown)}
+    guids = shapes.incarnations(shown)
+    missing = [r for r in added if call.numbers[r.recipient_id] not in held]
+    if missing:
+        guids |= shapes.incarnations((yield from _post_recipients(base, call, missing)))
     for recipient in added:
-        if recipient.tabs:
-            tabs = shapes.tabs_json((t.kind, shapes.tab_json(t)) for t in recipient.tabs)
-            path = _tabs_path(base, call.numbers[recipient.recipient_id])
-            yield from ask(_tabs_request("Recipients_PostRecipientTabs", "POST", path, tabs))
+        number = call.numbers[recipient.recipient_id]
+        standing = held.get(number, {})
+        tabs = [t for t in recipient.tabs if (t.kind, t.label) not in standing]
+        if tabs:
+            body = shapes.tabs_json((t.kind, shapes.tab_json(t)) for t in tabs)
+            path = _tabs_path(base, number)
+            yield from ask(_tabs_request("Recipients_PostRecipientTabs", "POST", path, body))
     if call.status is not EnvelopeStatus.CREATED:
         yield from _call_in_turn(base, call, added)
-    return Applied(incarnations=shapes.incarnations(answer))
+    return Applied(incarnations=guids)
+
+
+def _post_recipients(base: str, call: Mutate, recipients: Iterable[Recipient]) -> Conversation[Any]:
+    entries = (
+        (r, shapes.recipient_json(r, call.numbers[r.recipient_id], with_tabs=False))
+        for r in recipients
+    )
+    return (
+        yield from ask(
+            Request(
+                "Recipients_PostRecipients",
+                "POST",
+                f"{base}/recipients",
+                json=shapes.recipients_json(entries),
+                purpose="write",
+                mutating=True,
+            )
+        )
+    )
+
+
+def _get_recipients(base: str, query: Mapping[str, str]) -> Request:
+    return Request("Recipients_GetRecipients", "GET", f"{base}/recipients", query=query)
 
 
 def _call_in_turn(base: str, call: Mutate, added: tuple[Recipient, ...]) -> Conversation[None]:
-    shown = yield from ask(
-        Request("Recipients_GetRecipients", "GET", f"{base}/recipients", purpose="read")
-    )
+    shown = yield from ask(_get_recipients(base, {}))
     current = str(shown.get("currentRoutingOrder") or "")
     if not current.isdecimal():
         return

@@ -28,7 +28,7 @@ from sealwax.mutations import Mutation, Projection, project
 from sealwax.providers.base import NewEnvelope
 from sealwax.providers.tokens import Principal
 
-NUMBERS = {"ann": "1", "bob": "2", "cy": "3", "dee": "4"}
+NUMBERS = {"ann": "1", "bob": "2", "cy": "3", "dee": "4", "ed": "5"}
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 
 

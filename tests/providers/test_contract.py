@@ -60,6 +60,7 @@ from tests.providers.simulated import ACCOUNT, Stage, in_process
 CREATED, SENT = EnvelopeStatus.CREATED, EnvelopeStatus.SENT
 ANNEX = document(2, "annex.pdf", "Annex")
 ED = Recipient("dee", "Ed Elm", "ed@example.com", 9, kind=RecipientKind.CARBON_COPY)
+ED_TOO = replace(ED, recipient_id="ed")
 TWO_DOCUMENTS = replace(DEFINITION, documents=(*DEFINITION.documents, ANNEX))
 TEXT = Tab(TabKind.TEXT, "rent", document_id=1, x=5, value="900")
 CHECKBOX = Tab(TabKind.CHECKBOX, "pets", document_id=1, value="true")
@@ -423,6 +424,25 @@ async def test_a_mutation_whose_answer_is_lost_is_unknown_and_made_once(
     with pytest.raises(OutcomeUnknown):
         await desk.make(mutation)
     assert len(await stage.calls(operation)) == 1
+
+
+@pytest.mark.parametrize("status", [CREATED, SENT])
+@pytest.mark.parametrize("mode", ["commit_then_drop", "drop_before_commit"])
+@pytest.mark.parametrize("operation", ["Recipients_PostRecipients", "Recipients_PostRecipientTabs"])
+async def test_recipients_added_halfway_are_seen_as_such_and_made_up(
+    stage: Stage, operation: str, mode: str, status: EnvelopeStatus
+) -> None:
+    """A read with tabs tells whether all landed; a further attempt adds only what is missing."""
+    desk = await (Desk.sent(stage) if status is SENT else Desk.draft(stage))
+    call = change(AddRecipients((DEE, ED_TOO)), status)
+    await stage.lose(operation, mode, times=1)
+    with pytest.raises(OutcomeUnknown):
+        await desk.provider.mutate(desk.envelope_id, call, {})
+    whole = operation == "Recipients_PostRecipientTabs" and mode == "commit_then_drop"
+    assert landed(call.mutation, call.after, call.numbers, await desk.read()) is whole
+    await desk.provider.mutate(desk.envelope_id, replace(call, attempt=2), {})
+    assert definition_of(await desk.truth()) == wanted(call.after)
+    assert landed(call.mutation, call.after, call.numbers, await desk.read()) is True
 
 
 async def test_a_read_whose_answer_is_lost_is_only_not_done(stage: Stage) -> None:

@@ -107,16 +107,23 @@ def test_a_real_full_delivery_carries_all_facts_of_its_summary() -> None:
 
 
 def test_a_delivery_s_key_is_made_of_signed_parts_only() -> None:
-    """A retry is the same event; another time, recipient or event is another."""
-    first = READER.read_webhook(message("recipient-sent", "1", retryCount=0)).event_key
+    """A retry is the same delivery; another time, recipient, event or configuration another."""
+    sent = message("recipient-sent", "1", retryCount=0, configurationId=7)
+    first = READER.read_webhook(sent).event_key
     again = message("recipient-sent", 1, retryCount="8", configurationId="7")
     assert READER.read_webhook(again).event_key == first
     others = [
-        message("recipient-sent", "2"),
-        message("recipient-resent", "1"),
-        message("recipient-sent", "1", generatedDateTime="2026-01-01T00:00:00.1234568Z"),
+        message("recipient-sent", "2", configurationId=7),
+        message("recipient-resent", "1", configurationId=7),
+        message("recipient-sent", "1", configurationId=8),
+        message(
+            "recipient-sent",
+            "1",
+            configurationId=7,
+            generatedDateTime="2026-01-01T00:00:00.1234568Z",
+        ),
     ]
-    assert len({READER.read_webhook(o).event_key for o in others} | {first}) == 4
+    assert len({READER.read_webhook(o).event_key for o in others} | {first}) == 5
 
 
 @pytest.mark.parametrize(
