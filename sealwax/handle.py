@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -196,14 +196,22 @@ class EnvelopeHandle:
         )
         return found
 
-    async def wait(self, until: str, timeout_s: float | None = None) -> Snapshot:
+    async def wait(
+        self,
+        until: str,
+        timeout_s: float | None = None,
+        seen: Callable[[Snapshot], None] | None = None,
+    ) -> Snapshot:
         """The first snapshot at ``until`` or past it: a status, "final" or "closed".
 
         A status that cannot come any more is not waited for: where the envelope ended otherwise,
-        the snapshot says how. Raises ``NoAnswerYet``, ``EnvelopeAborted``, ``UnknownEnvelope``.
+        the snapshot says how. ``seen`` is given every change on the way. Raises ``NoAnswerYet``,
+        ``EnvelopeAborted``, ``UnknownEnvelope``.
         """
         wanted = until if until in ("final", "closed") else status_named(until)
         async for snapshot in self._looks(Patience(timeout_s)):
+            if seen is not None:
+                seen(snapshot)
             if reached(snapshot, wanted):
                 return snapshot
         raise AssertionError("looks end only after a snapshot that is closed")

@@ -58,22 +58,32 @@ async def stored_definition(
 
     Raises ``Refusal`` before anything is stored where it could not be an envelope's.
     """
-    files = dict(enumerate(documents, start=1))
-    wanted = Definition(
+    files = tuple(documents)
+    wanted = checked_definition(
+        subject=subject, message=message, documents=files, recipients=recipients
+    )
+    return replace(wanted, documents=await _stored(blobs, files, wanted.documents))
+
+
+def checked_definition(
+    *, subject: str, message: str, documents: Iterable[File], recipients: Iterable[Recipient]
+) -> Definition:
+    """What ``stored_definition`` would give, its documents not stored yet. Raises ``Refusal``."""
+    definition = Definition(
         subject=subject,
         message=message,
-        documents=_checked(files),
+        documents=_checked(dict(enumerate(documents, start=1))),
         recipients=tuple(recipients),
     )
-    check_definition(wanted)
-    return replace(wanted, documents=await _stored(blobs, files, wanted.documents))
+    check_definition(definition)
+    return definition
 
 
 async def stored_documents(blobs: BlobSink, files: Mapping[int, File]) -> tuple[Document, ...]:
     """Documents under the given ids, their bytes in ``blobs``. Raises ``Refusal``."""
     documents = _checked(files)
     check_documents(documents)
-    return await _stored(blobs, files, documents)
+    return await _stored(blobs, tuple(files.values()), documents)
 
 
 def _checked(files: Mapping[int, File]) -> tuple[Document, ...]:
@@ -86,10 +96,10 @@ def _checked(files: Mapping[int, File]) -> tuple[Document, ...]:
 
 
 async def _stored(
-    blobs: BlobSink, files: Mapping[int, File], documents: tuple[Document, ...]
+    blobs: BlobSink, files: Iterable[File], documents: tuple[Document, ...]
 ) -> tuple[Document, ...]:
     stored = []
-    for document, file in zip(documents, files.values(), strict=True):
+    for document, file in zip(documents, files, strict=True):
         path = Path(_named(file).path)
         ref = await blobs.put(path)
         if ref.size_bytes != document.blob.size_bytes:

@@ -1,0 +1,399 @@
+"""Sealwax at a terminal: send envelopes, see how they stand, watch, void and list them.
+
+Exit codes:
+  0    done
+  1    a defect of Sealwax
+  2    bad input or settings
+  3    refused by the envelope's law
+  4    refused by the provider
+  5    no such envelope
+  6    Temporal not reachable, or no answer in time
+  7    ended otherwise than completed (send --wait, watch)
+  130  interrupted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from json import dumps as as_json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+# Importing Temporal takes half a second, which --help and a mistyped option need not cost: so the
+# commands import what they run.
+if TYPE_CHECKING:
+    from sealwax.terminal import Exit, Terminal
+
+PACKAGE = "sealwax"
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where the project's source tree is, unless this is an installed package."""
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+
+app = App(
+    name="sealwax",
+    help=__doc__,
+    help_format="plaintext",
+    version_flags=[],
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """What every command takes.
+
+    Parameters
+    ----------
+    config
+        The settings file; by default that of SEALWAX_CONFIG, or ./sealwax.toml.
+    json
+        One JSON value on stdout, errors as JSON on stderr.
+    """
+
+    config: Path | None = None
+    json: Annotated[bool, Parameter(negative=())] = False
+
+
+@app.command
+def send(
+    *files: str,
+    account: str,
+    key: str,
+    subject: str,
+    signer: Annotated[list[str], Parameter(negative=())],
+    message: str = "",
+    cc: Annotated[list[str], Parameter(negative=())] | None = None,
+    draft: Annotated[bool, Parameter(negative=())] = False,
+    principal: str = "",
+    wait: bool = False,
+    timeout: float | None = None,
+    common: Common | None = None,
+) -> int:
+    """Send PDFs to be signed. Repeating the command with the same content changes nothing.
+
+    Parameters
+    ----------
+    files
+        The PDFs, numbered 1, 2, ... in this order.
+    account
+        The account's name in the settings.
+    key
+        Your own key for the envelope, such as an order number; never personal data.
+    subject
+        What the recipients see as the subject, up to 100 characters.
+    message
+        What the recipients see as the message.
+    signer
+        Who signs, as id:Name:email or id:Name:email:order; may be repeated.
+    cc
+        Who gets a copy, in the same form; may be repeated.
+    draft
+        Make the envelope, and do not send it yet.
+    principal
+        In whose name, as in the settings; by default the account's default principal.
+    wait
+        Wait until the envelope has ended (with --draft: until it is made).
+    timeout
+        Wait at most so many seconds.
+    """
+    common = common or Common()
+
+    from sealwax import running
+    from sealwax.definition import RecipientKind
+    from sealwax.intake import checked_definition
+    from sealwax.keys import workflow_id
+    from sealwax.settings import load_settings
+
+    async def command(terminal: Terminal) -> Exit:
+        settings = load_settings(common.config)
+        settings.account(account).principal(principal)
+        recipients = [running.recipient_from(text, RecipientKind.SIGNER) for text in signer]
+        recipients += [running.recipient_from(text, RecipientKind.CARBON_COPY) for text in cc or []]
+        # Bad input is told as such also where Temporal cannot be reached.
+        workflow_id(account, key)
+        checked_definition(subject=subject, message=message, documents=files, recipients=recipients)
+        async with running.connected(settings) as client:
+            envelope = await client.create(
+                account=account,
+                key=key,
+                subject=subject,
+                documents=files,
+                recipients=recipients,
+                message=message,
+                send=not draft,
+                principal=principal,
+            )
+            until = ("created" if draft else "final") if wait else None
+            return await running.report_sent(terminal, envelope, until=until, timeout_s=timeout)
+
+    return running.run_command(common.json, command)
+
+
+@app.command
+def status(
+    key: str,
+    /,
+    *,
+    account: str | None = None,
+    timeline: Annotated[bool, Parameter(negative=())] = False,
+    common: Common | None = None,
+) -> int:
+    """Show how an envelope stands.
+
+    Parameters
+    ----------
+    key
+        The envelope's business key.
+    account
+        The account's name; may be left out where the settings have only one.
+    timeline
+        Also show what happened, oldest first.
+    """
+    common = common or Common()
+
+    from sealwax import running
+    from sealwax.terminal import Exit
+
+    async def command(terminal: Terminal) -> Exit:
+        async with running.one_envelope(common.config, account, key) as envelope:
+            snapshot = await envelope.status()
+            entries = await envelope.timeline() if timeline else ()
+        extra = {"timeline": [e.model_dump(mode="json") for e in entries]} if timeline else {}
+        terminal.value_if_json(snapshot.model_dump(mode="json") | extra)
+        terminal.snapshot(snapshot, entries)
+        return Exit.OK
+
+    return running.run_command(common.json, command)
+
+
+@app.command
+def watch(key: str, /, *, account: str | None = None, common: Common | None = None) -> int:
+    """Follow an envelope until it is closed, a line for every change.
+
+    Parameters
+    ----------
+    key
+        The envelope's business key.
+    account
+        The account's name; may be left out where the settings have only one.
+    """
+    common = common or Common()
+
+    from sealwax import running
+
+    async def command(terminal: Terminal) -> Exit:
+        async with running.one_envelope(common.config, account, key) as envelope:
+            with terminal.working("watching"):
+                async for snapshot in envelope.watch():
+                    terminal.value_if_json(snapshot)
+                    terminal.change(snapshot)
+        return running.exit_of_end(snapshot)
+
+    return running.run_command(common.json, command)
+
+
+@app.command
+def void(
+    key: str,
+    /,
+    *,
+    reason: str,
+    account: str | None = None,
+    operation_id: str | None = None,
+    timeout: float | None = None,
+    common: Common | None = None,
+) -> int:
+    """Void an envelope in process. It cannot be undone.
+
+    Parameters
+    ----------
+    key
+        The envelope's business key.
+    reason
+        What the recipients are told, 1 to 200 characters.
+    account
+        The account's name; may be left out where the settings have only one.
+    operation_id
+        Your own id of this request: repeated with it, the command gives the first answer again.
+    timeout
+        Wait at most so many seconds for the provider.
+    """
+    common = common or Common()
+
+    from sealwax import running
+    from sealwax.mutations import VoidEnvelope
+    from sealwax.terminal import Exit
+
+    async def command(terminal: Terminal) -> Exit:
+        async with running.one_envelope(common.config, account, key) as envelope:
+            with terminal.working("voiding"):
+                result = await envelope.mutate(VoidEnvelope(reason), operation_id, timeout)
+        terminal.value_if_json(result)
+        terminal.result(result)
+        return Exit.OK
+
+    return running.run_command(common.json, command)
+
+
+@app.command(name="list")
+def list_(
+    *,
+    account: str | None = None,
+    status: str | None = None,
+    needs_attention: Annotated[bool, Parameter(negative=())] = False,
+    limit: int = 50,
+    common: Common | None = None,
+) -> int:
+    """List envelopes, newest first.
+
+    Parameters
+    ----------
+    account
+        Only those of this account.
+    status
+        Only those with this status, such as sent or completed.
+    needs_attention
+        Only those that wait for a person's decision.
+    limit
+        At most so many.
+    """
+    common = common or Common()
+
+    from sealwax import running
+    from sealwax.settings import load_settings
+    from sealwax.terminal import Exit
+
+    async def command(terminal: Terminal) -> Exit:
+        settings = load_settings(common.config)
+        if account is not None:
+            settings.account(account)
+        async with running.connected(settings) as client:
+            found = client.list(account, status, needs_attention or None, limit)
+            rows = [row async for row in found]
+        terminal.value_if_json([asdict(r) | {"started_at": r.started_at.isoformat()} for r in rows])
+        terminal.table(
+            ("account", "key", "status", "waiting on", "attention", "provider's id", "started"),
+            (
+                (
+                    r.account,
+                    r.key,
+                    r.status,
+                    ", ".join(r.waiting_on),
+                    "yes" if r.needs_attention else "",
+                    r.provider_envelope_id,
+                    r.started_at.strftime("%Y-%m-%d %H:%M"),
+                )
+                for r in rows
+            ),
+        )
+        return Exit.OK
+
+    return running.run_command(common.json, command)
+
+
+@app.command
+def demo(
+    *,
+    seed: int | None = None,
+    envelopes: int | None = None,
+    overlap: str | None = None,
+    folder: Path | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Take contracts from draft to completed on this machine (only from a checkout).
+
+    Parameters
+    ----------
+    seed
+        The seed of workload and harms.
+    envelopes
+        How many.
+    overlap
+        on or off: whether overlapping writes lose updates at the simulated provider.
+    folder
+        For all that it writes.
+    json
+        The figures as JSON on stdout, the rest on stderr.
+    """
+    options = {
+        "seed": seed,
+        "envelopes": envelopes,
+        "overlap": overlap,
+        "folder": folder and folder.absolute(),
+    }
+    arguments = [
+        part
+        for name, value in options.items()
+        if value is not None
+        for part in (f"--{name}", str(value))
+    ]
+    arguments += ["--json"] if json else []
+
+    if not (CHECKOUT / "demo" / "__main__.py").is_file() or not (CHECKOUT / "Makefile").is_file():
+        advice = "the demo runs from a checkout of the project; clone it, then `make demo`"
+        return _complain(json, "no_checkout", advice, BAD_INPUT)
+    # In the place of this process, so that a signal to it is one to the demo.
+    os.chdir(CHECKOUT)
+    os.execv(sys.executable, [sys.executable, "-m", "demo", *arguments])
+
+
+@app.command(name="version")
+def show_version(*, common: Common | None = None) -> int:
+    """Say which version this is."""
+    try:
+        number = version(PACKAGE)
+    except PackageNotFoundError:
+        with (CHECKOUT / "pyproject.toml").open("rb") as file:
+            number = tomllib.load(file)["project"]["version"]
+    print(as_json({"version": number}) if (common or Common()).json else number)
+    return 0
+
+
+def main() -> NoReturn:
+    """The entry point of ``sealwax`` and ``python -m sealwax``."""
+    code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    # The SDK's threads may abort a process that ends the ordinary way (sdk-python issue 300).
+    os._exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. Bad input and failures are one line on stderr."""
+    wants_json = "--json" in arguments
+    try:
+        returned = app(list(arguments), exit_on_error=False, print_error=False)
+        return int(returned or 0)
+    except CycloptsError as error:
+        return _complain(
+            wants_json, "bad_input", f"{_line(error)}; see `sealwax --help`", BAD_INPUT
+        )
+    except KeyboardInterrupt:
+        return _complain(wants_json, "interrupted", "interrupted", INTERRUPTED)
+    except (BrokenPipeError, SystemExit):
+        # Who reads us has seen enough, as in `sealwax list | head -1`; rich says it by SystemExit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def _complain(wants_json: bool, code: str, message: str, exit_code: int) -> int:
+    report = as_json({"error": {"code": code, "message": message}})
+    print(report if wants_json else f"error: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _line(error: CycloptsError) -> str:
+    return " ".join(str(error).split()).rstrip(".")

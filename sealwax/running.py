@@ -1,0 +1,141 @@
+"""How a command of the command line runs: settings, connection, and what its errors come to."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sealwax import client as clients
+from sealwax.blobs import BlobError, BlobStore
+from sealwax.client import EnvelopeClient
+from sealwax.connection import ConnectionFailed, connect
+from sealwax.definition import Recipient, RecipientKind, Refusal, RefusalCode
+from sealwax.handle import EnvelopeHandle
+from sealwax.messages import Snapshot
+from sealwax.settings import Settings, SettingsError, load_settings
+from sealwax.terminal import Exit, Terminal, exit_of_refusal, progress_of
+
+
+def run_command(as_json: bool, command: Callable[[Terminal], Awaitable[Exit]]) -> Exit:
+    """Run one command to its exit code; what goes wrong is one line on stderr."""
+    terminal = Terminal(as_json=as_json)
+
+    async def awaited() -> Exit:
+        return await command(terminal)
+
+    try:
+        return asyncio.run(awaited())
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        known = exit_of(error)
+        if known is None:
+            traceback.print_exc()
+            terminal.error("defect", f"a defect of Sealwax, please report it: {error!r}")
+            return Exit.DEFECT
+        code, exit_code = known
+        terminal.error(code, str(error))
+        return exit_code
+
+
+def exit_of(error: Exception) -> tuple[str, Exit] | None:
+    """The word and the exit code of an error; None where it is a defect of ours."""
+    match error:
+        case Refusal():
+            return error.code, exit_of_refusal(error)
+        case clients.MutationRejected():
+            return error.code or "rejected", Exit.REJECTED
+        case clients.UnknownEnvelope():
+            return "unknown_envelope", Exit.NOT_FOUND
+        case clients.EnvelopeAborted():
+            return "aborted", Exit.ENDED_OTHERWISE
+        case clients.NoAnswerYet():
+            return "no_answer", Exit.UNREACHABLE
+        case clients.TemporalRefused():
+            return "temporal_refused", Exit.UNREACHABLE
+        case ConnectionFailed():
+            return "temporal_unreachable", Exit.UNREACHABLE
+        case SettingsError():
+            return "settings", Exit.BAD_INPUT
+        case BlobError() | OSError():
+            return "storage", Exit.BAD_INPUT
+        case _:
+            return None
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[EnvelopeClient]:
+    """A client for what the settings say. Raises ``ConnectionFailed``, ``OSError``."""
+    temporal = await connect(settings.temporal)
+    blobs = BlobStore(settings.storage.blobs)
+    yield EnvelopeClient(temporal, blobs=blobs, task_queue=settings.temporal.task_queue)
+
+
+@asynccontextmanager
+async def one_envelope(
+    config: Path | None, account: str | None, key: str
+) -> AsyncIterator[EnvelopeHandle]:
+    """An envelope by its key; the account may be left out where the settings have only one.
+
+    Raises ``SettingsError``, ``Refusal``, ``ConnectionFailed``.
+    """
+    settings = load_settings(config)
+    if account is None and len(settings.accounts) > 1:
+        known = ", ".join(sorted(settings.accounts))
+        raise Refusal(RefusalCode.BAD_INPUT, f"say which account with --account; one of: {known}")
+    name = account if account is not None else next(iter(settings.accounts))
+    settings.account(name)
+    async with connected(settings) as client:
+        yield client.envelope(name, key)
+
+
+async def report_sent(
+    terminal: Terminal,
+    envelope: EnvelopeHandle,
+    *,
+    until: str | None,
+    timeout_s: float | None,
+) -> Exit:
+    """Say what was started; with ``until`` wait for it and say what became of the envelope."""
+    row: dict[str, object] = {
+        "workflow_id": envelope.workflow_id,
+        "account": envelope.account,
+        "key": envelope.key,
+    }
+    if until is None:
+        terminal.value_if_json(row)
+        terminal.line(f"accepted: {envelope.workflow_id}")
+        return Exit.OK
+    with terminal.working("waiting") as working:
+        snapshot = await envelope.wait(
+            until, timeout_s, seen=lambda snapshot: working.now(progress_of(snapshot))
+        )
+    terminal.value_if_json(row | {"snapshot": snapshot.model_dump(mode="json")})
+    terminal.snapshot(snapshot)
+    return Exit.OK if snapshot.status == until else exit_of_end(snapshot)
+
+
+def exit_of_end(snapshot: Snapshot) -> Exit:
+    """Whether an envelope came to the end that was wished for."""
+    return Exit.OK if snapshot.status == "completed" else Exit.ENDED_OTHERWISE
+
+
+def recipient_from(text: str, kind: RecipientKind) -> Recipient:
+    """Read ``id:Name:email[:order]``. Raises ``Refusal``."""
+    parts = [part.strip() for part in text.split(":")]
+    if len(parts) not in (3, 4):
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            "a recipient is given as id:Name:email or id:Name:email:order,"
+            " such as buyer:Bea Buyer:bea@example.com:1",
+        )
+    order = parts[3] if len(parts) == 4 else "1"
+    if not order.isascii() or not order.isdigit() or len(order) > 9:
+        raise Refusal(
+            RefusalCode.BAD_ROUTING_ORDER,
+            "a recipient's routing order, after the e-mail address, is a whole number from 1 on",
+        )
+    return Recipient(parts[0], parts[1], parts[2], routing_order=int(order), kind=kind)

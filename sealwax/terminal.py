@@ -1,0 +1,171 @@
+"""What the command line prints: JSON for programs, tables and progress for people.
+
+With JSON, stdout holds nothing but one value a command (one a line where it follows changes).
+Errors are one line on stderr. Exit codes tell scripts who said no.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any, TextIO
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sealwax.definition import Refusal, RefusalCode
+from sealwax.messages import MutationResult, Snapshot, TimelineEntry
+
+
+WIDTH_OF_FILES = 2_000
+
+
+class Exit(IntEnum):
+    """What a command's exit code says."""
+
+    OK = 0
+    DEFECT = 1
+    BAD_INPUT = 2
+    REFUSED = 3
+    REJECTED = 4
+    NOT_FOUND = 5
+    UNREACHABLE = 6
+    ENDED_OTHERWISE = 7
+    INTERRUPTED = 130
+
+
+_OF_INPUT = frozenset(
+    {
+        RefusalCode.BAD_INPUT,
+        RefusalCode.BAD_EMAIL,
+        RefusalCode.BAD_ROUTING_ORDER,
+        RefusalCode.DUPLICATE_ID,
+        RefusalCode.EMPTY_RECIPIENTS,
+        RefusalCode.EMPTY_DOCUMENTS,
+        RefusalCode.OVERSIZE,
+        RefusalCode.BAD_KEY,
+    }
+)
+
+
+def exit_of_refusal(refusal: Refusal) -> Exit:
+    """Whether a refusal is about what was typed, or about how the envelope stands."""
+    return Exit.BAD_INPUT if refusal.code in _OF_INPUT else Exit.REFUSED
+
+
+class Terminal:
+    """Where one command prints."""
+
+    def __init__(self, *, as_json: bool, out: TextIO | None = None, err: TextIO | None = None):
+        self.as_json = as_json
+        self._out = out or sys.stdout
+        # A file or a pipe has no width; what is cut there is lost to who searches it.
+        width = None if self._out.isatty() else WIDTH_OF_FILES
+        self._console = Console(file=self._out, highlight=False, width=width)
+        self._progress = Console(file=err or sys.stderr, highlight=False)
+
+    def value_if_json(self, value: BaseModel | dict[str, Any] | list[dict[str, Any]]) -> None:
+        """One JSON value on one line; nothing for a person."""
+        if not self.as_json:
+            return
+        plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        self._out.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        self._out.flush()
+
+    def line(self, text: str) -> None:
+        """One line for a person; nothing with JSON. The text is shown as it is."""
+        if not self.as_json:
+            self._console.print(escape(text))
+
+    def error(self, code: str, message: str) -> None:
+        """One line on stderr."""
+        line = " ".join(message.split())
+        if self.as_json:
+            print(json.dumps({"error": {"code": code, "message": line}}), file=sys.stderr)
+        else:
+            print(f"error: {line}", file=sys.stderr)
+
+    @contextmanager
+    def working(self, text: str) -> Iterator[Working]:
+        """Progress on stderr while something takes time; silent without a terminal."""
+        if self.as_json or not self._progress.is_terminal:
+            yield Working()
+            return
+        with self._progress.status(escape(text)) as status:
+            yield Working(status)
+
+    def snapshot(self, snapshot: Snapshot, timeline: Sequence[TimelineEntry] = ()) -> None:
+        """An envelope in full."""
+        self.line(f"{snapshot.business_key} of {snapshot.account}: {progress_of(snapshot)}")
+        self.line(f"  subject   {snapshot.subject}")
+        self.line(f"  provider  {snapshot.provider_envelope_id or 'not made yet'}")
+        self.line(f"  revision  {snapshot.revision}, {snapshot.queue_length} in the queue")
+        for warning in (snapshot.attention, *snapshot.contradictions):
+            if warning:
+                self.line(f"  ATTENTION {warning}")
+        self.table(
+            ("order", "recipient", "name", "kind", "status"),
+            (
+                (str(r.routing_order), r.recipient_id, r.name, r.kind, r.status)
+                for r in sorted(snapshot.recipients, key=lambda r: r.routing_order)
+            ),
+        )
+        for document in snapshot.documents:
+            self.line(f"  document {document.document_id}: {document.name}")
+        for entry in timeline:
+            self.line(f"  {_time(entry.at)}  {entry.text}")
+
+    def change(self, snapshot: Snapshot) -> None:
+        """One line about a change."""
+        self.line(f"{_time(datetime.now(UTC))}  {progress_of(snapshot)}")
+
+    def result(self, result: MutationResult) -> None:
+        """What came of a mutation."""
+        self.line(f"{result.state}: revision {result.revision} (operation {result.operation_id})")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Rows under their heads."""
+        if self.as_json:
+            return
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self._console.print(table)
+
+
+class Working:
+    """A progress line that may be told what goes on."""
+
+    def __init__(self, status: Any = None) -> None:
+        self._status = status
+
+    def now(self, text: str) -> None:
+        """Show another text."""
+        if self._status is not None:
+            self._status.update(escape(text))
+
+
+def progress_of(snapshot: Snapshot) -> str:
+    """An envelope's progress in a few words, with ids of ours and no personal data."""
+    parts = [str(snapshot.status)]
+    if snapshot.waiting_on:
+        parts.append(f"waiting on {', '.join(snapshot.waiting_on)}")
+    if snapshot.queue_length:
+        parts.append(f"{snapshot.queue_length} changes in the queue")
+    if snapshot.in_flight:
+        parts.append(snapshot.in_flight)
+    if snapshot.closed:
+        parts.append("closed")
+    return ", ".join(parts)
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
