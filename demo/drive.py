@@ -44,7 +44,7 @@ class Driver:
         side: Side,
         control: Control,
         tell: Callable[[str, str], None],
-        on_answered: Callable[[int], None] = lambda count: None,
+        on_answered: Callable[[int], None] | None = None,
     ) -> None:
         self._side = side
         self._control = control
@@ -112,7 +112,8 @@ class Driver:
             done += 1
             self._tell(life.key, f"{phase} {done}/{len(requests)}")
             self.run.answered += 1
-            self._on_answered(self.run.answered)
+            if self._on_answered is not None:
+                self._on_answered(self.run.answered)
 
         async with asyncio.TaskGroup() as group:
             for request in requests:

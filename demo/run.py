@@ -1,0 +1,257 @@
+"""One run of the demonstration: start everything, live the workload twice, count, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from demo import report, stage, workload
+from demo.control import Control
+from demo.drive import Driver, Run
+from demo.guard import Killer, guarded
+from demo.ledger import Figures, count
+from demo.naive.client import NaiveSide
+from demo.naive.rest import Credentials
+from demo.orchestrated import SealwaxSide
+from demo.report import NAIVE, SEALWAX, Board
+from demo.side import Side
+from demo.stack import Stack
+from demo.stage import Tenant
+from demo.temporal_dev import free_port, start_temporal
+from demo.workload import Life
+from sealwax.blobs import BlobStore
+from sealwax.client import EnvelopeClient
+from sealwax.connection import connect
+from sealwax.messages import SEARCH_ATTRIBUTES
+from sealwax.settings import load_settings
+
+BRIDGE_PORT_PREFERRED = 8787
+
+_MARK = ".sealwax-demo"
+_WEBHOOKS_WITHIN_S = 15.0
+
+
+class BadFolder(Exception):
+    """The folder holds what is not ours; one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked for at the command line."""
+
+    seed: int = 7
+    envelopes: int = 20
+    overlap: bool = True
+    folder: Path = Path("build/demo")
+    keep: bool = False
+    kill_worker: bool = False
+
+    @property
+    def document(self) -> Path:
+        """Where the figures go: beside the folder, `build/demo.json`."""
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Figures and failures by side, and how long it all took."""
+
+    figures: dict[str, Figures]
+    runs: dict[str, Run]
+    seconds: float
+
+    @property
+    def harmless(self) -> bool:
+        """Whether Sealwax lost nothing, doubled nothing and ended everything as intended."""
+        return self.figures[SEALWAX].harmless
+
+    def as_json(self, options: Options) -> dict[str, object]:
+        """The document that `build/demo.json` holds."""
+        return {
+            **self.figures[SEALWAX].as_json(),
+            "naive": self.figures[NAIVE].as_json(),
+            "seed": options.seed,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where to look while the stack runs."""
+
+    temporal_ui: str
+    simulator: str
+    bridge: str
+    settings: Path
+
+
+async def run(options: Options, console: Console) -> Result:
+    """Run the demonstration, show its table and write its document.
+
+    Raises BadFolder, and ProgramFailed where a program does not start. No process is left,
+    whatever happens.
+    """
+    began = time.monotonic()
+    lives = workload.make(options.seed, options.envelopes)
+    folder = prepare_folder(options.folder)
+    async with Stack(folder / "logs") as stack:
+        board = Board(lives, console)
+        board.say("Starting a Temporal server, the provider, a worker and the bridge ...")
+        url = await start_simulator(stack, options)
+        async with Control(url) as control, sealwax_side(stack, control, folder) as (ours, places):
+            with board:
+                board.say(f"Temporal: {places.temporal_ui}   provider's ledger: {_ledger_url(url)}")
+                runs, figures = await _both(stack, control, options, lives, ours, folder, board)
+        result = Result(figures, runs, time.monotonic() - began)
+        _publish(result, options, folder, console)
+        _say_where(options, folder, places, console)
+        if options.keep:
+            console.print("Everything stays up until Ctrl-C.", highlight=False)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+    return result
+
+
+async def _both(
+    stack: Stack,
+    control: Control,
+    options: Options,
+    lives: Sequence[Life],
+    ours: tuple[Side, Tenant],
+    folder: Path,
+    board: Board,
+) -> tuple[dict[str, Run], dict[str, Figures]]:
+    """Both sides at once, against the same provider; each has an account of its own."""
+    side, tenant = ours
+    third = sum(1 for life in lives for _ in life.requests()) // 3
+    killer = Killer(stack, stage.WORKER, third) if options.kill_worker else None
+    async with naive_side(control, folder / "naive") as (naive, naive_tenant):
+        drivers = {
+            NAIVE: Driver(naive, control, board.tell(NAIVE)),
+            SEALWAX: Driver(
+                side, control, board.tell(SEALWAX), killer.answered if killer else None
+            ),
+        }
+        runs = await guarded(stack, _live(drivers, lives, killer, board), killer)
+        await control.flush_webhooks(_WEBHOOKS_WITHIN_S)
+    accounts = {NAIVE: naive_tenant.account_id, SEALWAX: tenant.account_id}
+    figures = {
+        name: count(lives, await control.ledger(account), runs[name].beliefs)
+        for name, account in accounts.items()
+    }
+    return runs, figures
+
+
+async def _live(
+    drivers: Mapping[str, Driver], lives: Sequence[Life], killer: Killer | None, board: Board
+) -> dict[str, Run]:
+    async with asyncio.TaskGroup() as group:
+        living = {name: group.create_task(d.live(lives)) for name, d in drivers.items()}
+        if killer is not None:
+            pid = await killer.strike()
+            board.say(f"The worker was killed (SIGKILL) and started again (process {pid}).")
+    return {name: task.result() for name, task in living.items()}
+
+
+async def start_simulator(stack: Stack, options: Options) -> str:
+    """Start the provider; its URL."""
+    program = stage.simulator_program(options.seed, overlap=options.overlap)
+    running = await stack.start(program)
+    if running.url is None:
+        raise RuntimeError("the simulator announced no address")
+    return running.url
+
+
+@contextlib.asynccontextmanager
+async def naive_side(control: Control, folder: Path) -> AsyncIterator[tuple[NaiveSide, Tenant]]:
+    """The naive client with an account of its own; its PDFs go into `folder`."""
+    tenant = stage.new_tenant("naive")
+    await stage.admit(control, tenant, "Naive client")
+    credentials = Credentials(
+        control.url,
+        tenant.account_id,
+        tenant.principal.integration_key,
+        tenant.principal.user_id,
+        tenant.private_key_pem,
+    )
+    async with NaiveSide(credentials, tenant.hmac_key, folder) as side:
+        yield side, tenant
+
+
+@contextlib.asynccontextmanager
+async def sealwax_side(
+    stack: Stack, control: Control, folder: Path
+) -> AsyncIterator[tuple[tuple[SealwaxSide, Tenant], Addresses]]:
+    """Temporal, bridge and worker started in `stack`, and a client of them."""
+    tenant = stage.new_tenant(stage.ACCOUNT)
+    await stage.admit(control, tenant, "Sealwax")
+    server = await start_temporal(stack, search_attributes=SEARCH_ATTRIBUTES)
+    port = free_port(BRIDGE_PORT_PREFERRED)
+    path = stage.write_settings(
+        folder, tenant, simulator=control.url, temporal=server.address, bridge_port=port
+    )
+    bridge = await stack.start(stage.bridge_program(path))
+    await stack.start(stage.worker_program(path))
+    settings = load_settings(path)
+    blobs = BlobStore(settings.storage.blobs)
+    client = EnvelopeClient(await connect(settings.temporal), blobs=blobs)
+    side = SealwaxSide(client, stage.ACCOUNT, blobs, folder / "completed")
+    yield (side, tenant), Addresses(server.ui_url, control.url, bridge.url or "", path)
+
+
+def prepare_folder(folder: Path) -> Path:
+    """An empty folder of ours, absolute; an earlier run's is emptied. Raises BadFolder."""
+    folder = folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise BadFolder(f"{folder} is no folder; name another with --folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / _MARK).exists():
+            raise BadFolder(
+                f"{folder} holds files that are not the demo's; name an empty or new folder"
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / _MARK).touch()
+    return folder
+
+
+def _publish(result: Result, options: Options, folder: Path, console: Console) -> None:
+    options.document.parent.mkdir(parents=True, exist_ok=True)
+    document = json.dumps(result.as_json(options), indent=2)
+    options.document.write_text(f"{document}\n", encoding="utf-8")
+    table = report.final_table(result.figures, options.seed, overlap=options.overlap)
+    report.write_svg(table, folder / "table.svg")
+    console.print(table)
+    for key, failures in sorted(result.runs[SEALWAX].failures.items()):
+        console.print(f"Sealwax, {key}: {'; '.join(failures)}", highlight=False, markup=False)
+
+
+def _say_where(options: Options, folder: Path, places: Addresses, console: Console) -> None:
+    pdfs = len(list((folder / "completed").glob("*.pdf")))
+    lines = [
+        f"Completed contracts and certificates: {folder / 'completed'} ({pdfs} PDFs)",
+        f"Figures: {options.document}   logs: {folder / 'logs'}",
+    ]
+    if options.keep:
+        lines += [
+            f"Temporal web UI: {places.temporal_ui}",
+            f"Provider's ledger: {_ledger_url(places.simulator)}",
+            f"Bridge's counts: {places.bridge}/counts",
+            f"At a terminal: SEALWAX_CONFIG={places.settings} .venv/bin/python -m sealwax list",
+        ]
+    else:
+        lines.append("To look around in the Temporal web UI afterwards: make demo KEEP=1")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _ledger_url(simulator: str) -> str:
+    return f"{simulator}/simulator/ledger?calls=false"
