@@ -62,12 +62,17 @@ class Write:
     call: Call
     envelope_id: str
     accepted: bool = False
-    lost: bool = False
     at: datetime | None = None
     base_version: int = 0
     version: int = 0
-    changed: dict[Path, Any] = field(default_factory=dict)
+    held: dict[Path, Any] = field(default_factory=dict)
+    dropped: dict[Path, Any] = field(default_factory=dict)
     summary: str = ""
+
+    @property
+    def lost(self) -> bool:
+        """True while an overlapping write's stale copy has dropped some of its effect."""
+        return bool(self.dropped)
 
     def truth(self) -> dict[str, Any]:
         """JSON form."""
@@ -178,14 +183,14 @@ class Ledger:
         stored = base.clone()
         result = change(stored, mint)
         before, after = base.flat(), stored.flat()
-        write.changed = {
+        write.held = {
             path: after.get(path, _MISSING)
             for path in before.keys() | after.keys()
             if before.get(path, _MISSING) != after.get(path, _MISSING)
         }
         if pending.base_version != envelope.version:
             self.overlaps[envelope.account_id] = self.overlaps.get(envelope.account_id, 0) + 1
-            self._mark_lost(pending, change, mint, before, after)
+        self._mark_lost(pending, change, mint, before, after)
         self._bury(envelope, envelope.definition, stored, write)
         envelope.definition = stored
         envelope.version += 1
@@ -193,7 +198,7 @@ class Ledger:
         envelope.last_modified = write.call.at
         write.base_version, write.version = pending.base_version, envelope.version
         self._commits[envelope.envelope_id].append(write)
-        self.accept(write, _summary(write.changed))
+        self.accept(write, _summary(write.held))
         envelope.note(f"{write.call.operation_id} ({write.write_id}): {write.summary}")
         return result
 
@@ -205,29 +210,29 @@ class Ledger:
         base: dict[Path, Any],
         stored: dict[Path, Any],
     ) -> None:
-        """Mark the writes whose effect a serial execution would have kept and this one drops.
+        """Follow each earlier write's places: held, set anew, dropped, or brought back.
 
-        A later write that sets the same field anew is no loss: it would also have come last if
-        both had been made one after the other. A stale copy may also bring back a write that
-        another one had dropped: that one is lost no more.
+        A place is lost when a serial execution would have kept it and the stale copy drops it.
+        Setting the same field anew is no loss: it would also have come last if both had been made
+        one after the other. A stale copy may also bring back what another one had dropped.
         """
-        serial_definition = pending.envelope.definition.clone()
-        try:
-            change(serial_definition, mint)
+        serial = stored
+        if pending.base_version != pending.envelope.version:
+            serial_definition = pending.envelope.definition.clone()
+            try:
+                change(serial_definition, mint)
+            except ProviderError:
+                serial_definition = pending.envelope.definition
             serial = serial_definition.flat()
-        except ProviderError:
-            serial = pending.envelope.definition.flat()
         for earlier in self._commits[pending.envelope.envelope_id]:
-            if earlier.version <= pending.base_version:
-                earlier.lost &= not all(
-                    base.get(path, _MISSING) == value == stored.get(path, _MISSING)
-                    for path, value in earlier.changed.items()
-                )
-                continue
-            earlier.lost |= any(
-                serial.get(path, _MISSING) == value and stored.get(path, _MISSING) != value
-                for path, value in earlier.changed.items()
-            )
+            for path, value in list(earlier.held.items()):
+                if stored.get(path, _MISSING) != value:
+                    del earlier.held[path]
+                    if serial.get(path, _MISSING) == value:
+                        earlier.dropped[path] = value
+            for path, value in list(earlier.dropped.items()):
+                if base.get(path, _MISSING) == value == stored.get(path, _MISSING):
+                    earlier.held[path] = earlier.dropped.pop(path)
 
     def _keep_reassignments(self, envelope: Envelope, stored: Definition) -> None:
         """What a recipient did (handing over to another person) survives a stale copy."""

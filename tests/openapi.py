@@ -30,6 +30,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "burnDefaultTabData",
     ): "in real answers of GET envelope (2025-08-31)",
     ("userInfo", "ipAddress"): "envelope.sender carries it in real answers (2025-08-31)",
+    ("envelopeDocument", "PDFBytes"): "document bytes in Connect messages (connect.schema-v2.json)",
     ("Lock_DeleteEnvelopeLock", "?save_changes"): "described in prose, missing in the parameters",
 }
 

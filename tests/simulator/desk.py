@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -170,6 +171,14 @@ class Desk:
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
         return body
+
+    async def under_way(self, writes: int) -> None:
+        """Let the loop run until so many writes are in the log."""
+        for _ in range(10_000):
+            if len(self.service.ledger.writes) >= writes:
+                return
+            await asyncio.sleep(0)
+        raise AssertionError(f"{writes} writes were never begun")
 
     async def flush(self) -> None:
         """Wait for all deliveries."""

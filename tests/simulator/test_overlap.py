@@ -129,10 +129,7 @@ async def storm(desk: Desk, envelope: str) -> None:
         desk.ok("PUT", f"{path}?advanced_update=true", {"emailBlurb": "New"}),
         desk.ok("PUT", f"{path}/notification", {"reminders": {"reminderEnabled": "true"}}),
         desk.ok("POST", f"{path}/recipients/1/tabs", {"textTabs": [{"tabLabel": "t"}]}),
-        *(
-            desk.ok("POST", f"{path}/recipients", {"signers": [person(str(n), n)]})
-            for n in (2, 3)
-        ),
+        *(desk.ok("POST", f"{path}/recipients", {"signers": [person(str(n), n)]}) for n in (2, 3)),
         *(desk.ok("PUT", f"{path}/documents", {"documents": [document(str(n))]}) for n in (2, 3)),
         *(
             desk.ok("POST", f"{path}/custom_fields", {"textCustomFields": [{"name": n}]})
@@ -184,11 +181,8 @@ async def test_no_stale_copy_overwrites_progress() -> None:
         envelope = await desk.create(person("1"), person("2"))
         await desk.harms(processing_ms=[80, 80])
         path = f"/envelopes/{envelope}/custom_fields"
-        writing = asyncio.create_task(
-            desk.ok("POST", path, {"textCustomFields": [{"name": "a"}]})
-        )
-        while len(desk.service.ledger.writes) < 2:
-            await asyncio.sleep(0)
+        writing = asyncio.create_task(desk.ok("POST", path, {"textCustomFields": [{"name": "a"}]}))
+        await desk.under_way(2)
         await desk.act(envelope, "1", "sign")
         await desk.act(envelope, "2", "reassign", name="Deputy", email="deputy@example.com")
         await writing
@@ -208,8 +202,7 @@ async def test_a_write_is_refused_when_the_envelope_ends_while_it_is_processed()
         writing = asyncio.create_task(
             desk.refused("POST", path, {"textCustomFields": [{"name": "a"}]})
         )
-        while len(desk.service.ledger.writes) < 2:
-            await asyncio.sleep(0)
+        await desk.under_way(2)
         await desk.act(envelope, "1", "sign")
         assert await writing == "ENVELOPE_INVALID_STATUS"
         assert (await desk.truth(envelope))["customFields"] == {}
@@ -219,8 +212,7 @@ async def test_a_create_is_listed_when_its_processing_is_over() -> None:
     async with Desk(overlap=True) as desk:
         await desk.harms(processing_ms=[80, 80])
         creating = asyncio.create_task(desk.create(transactionId="t-1"))
-        while not desk.service.ledger.writes:
-            await asyncio.sleep(0)
+        await desk.under_way(1)
         query = {"transaction_ids": "t-1"}
         assert (await desk.ok("GET", "/envelopes", query=query))["resultSetSize"] == "0"
         envelope = await creating

@@ -157,7 +157,10 @@ async def test_a_signing_url_works_once_and_for_its_recipient(desk: Desk) -> Non
     assert again.headers["location"] == "https://app.example.com/back?x=1&event=ttl_expired"
     done = await desk.http.post(url, data={"action": "finish"})
     assert done.headers["location"].endswith("&event=signing_complete")
-    assert [r["status"] for r in (await desk.truth(envelope))["recipients"]] == ["completed", "sent"]
+    assert [r["status"] for r in (await desk.truth(envelope))["recipients"]] == [
+        "completed",
+        "sent",
+    ]
     second = {**who, "clientUserId": "c2", "email": "signer2@example.com", "userName": "Signer 2"}
     revoked = (await desk.ok("POST", path, second))["url"]
     assert (await desk.http.delete(revoked)).status_code == 200
