@@ -15,6 +15,7 @@ from sealwax.mutations import AddRecipients, SendEnvelope, SetTabs
 from sealwax.providers.base import (
     NotSentError,
     OutcomeUnknown,
+    Provider,
     ProviderRejected,
     RateLimited,
     TokenRefused,
@@ -57,7 +58,7 @@ def provider(
     tokens: CountedTokens | None = None,
     base: str = "https://api.example.com/restapi/",
     **more: Any,
-) -> HttpProvider:
+) -> Provider:
     shared = transport if isinstance(transport, httpx.AsyncClient) else plain_client(transport)
     return HttpProvider(
         DocuSignAdapter(),
