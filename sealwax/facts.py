@@ -123,8 +123,8 @@ def read_table(text: str) -> dict[tuple[str, str], Move]:
 ENVELOPE_TABLE = read_table(_ENVELOPE_TABLE)
 RECIPIENT_TABLE = read_table(_RECIPIENT_TABLE)
 
-_ENVELOPE_STATUSES = frozenset(s.value for s in EnvelopeStatus)
-_RECIPIENT_STATUSES = frozenset(s.value for s in RecipientStatus)
+_ENVELOPE_STATUSES = frozenset(said for _, said in ENVELOPE_TABLE)
+_RECIPIENT_STATUSES = frozenset(said for _, said in RECIPIENT_TABLE)
 
 RESTORED = "restored"
 """Said of an envelope that came back from the bin; takes the ``deleted`` of the same mark away."""

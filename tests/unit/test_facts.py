@@ -65,7 +65,9 @@ class TestTable:
 def test_any_order_and_repetition_gives_the_same_facts(told: list[Fact], data: st.DataObject):
     """Permutation, duplication and batching of facts cannot be seen in the state."""
     permuted = data.draw(st.permutations(told))
-    repeated = permuted + data.draw(st.lists(st.sampled_from(told), max_size=5) if told else st.just([]))
+    repeated = permuted + data.draw(
+        st.lists(st.sampled_from(told), max_size=5) if told else st.just([])
+    )
     at_once = Facts().joined(told)
 
     one_by_one = Facts()
@@ -86,7 +88,9 @@ def test_completed_beats_voided_and_is_flagged():
 
 def test_an_ordinary_life_contradicts_nothing():
     """Every step of a normal life may be said without a flag."""
-    told = Facts().joined([Fact(s) for s in ("created", "sent", "delivered", "signed", "completed")])
+    told = Facts().joined(
+        [Fact(s) for s in ("created", "sent", "delivered", "signed", "completed")]
+    )
 
     assert told.contradictions() == ()
 
