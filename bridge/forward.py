@@ -31,6 +31,8 @@ from sealwax.stores.base import (
 
 log = logging.getLogger("sealwax.bridge")
 
+LOOK_AGAIN_S = 0.02
+
 _EVENT = TypeAdapter(ProviderEvent)
 
 
@@ -65,6 +67,14 @@ class _Item:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """An envelope whose signals failed: how often in a row, and until when it waits."""
+
+    tries: int
+    until: float
+
+
 class Forwarder:
     """Takes pending webhooks out of ``journal`` and signals them to their workflows.
 
@@ -90,14 +100,17 @@ class Forwarder:
         self._pace = pace or Pace()
         self._wake = asyncio.Event()
         self._tasks: dict[EnvelopeName, asyncio.Task[None]] = {}
+        self._held: dict[EnvelopeName, _Hold] = {}
+        self._failing: set[EnvelopeName] = set()
         self._failures = 0
+        self._looked_at = 0.0
         self._resume_at = 0.0
         self._stopping = False
 
     @property
     def reaching(self) -> bool:
-        """Whether the last signal found a server."""
-        return self._failures == 0
+        """Whether nothing failed since the server last took a signal."""
+        return self._failures == 0 and not self._failing
 
     def wake(self) -> None:
         """Say that there is something new in the journal."""
@@ -146,42 +159,63 @@ class Forwarder:
                 await self._deliver(group)
 
     async def _start_due(self) -> None:
-        if self._until_resume_s() > 0:
-            return
-        # While the server is away one envelope finds out for all.
-        allowed = self._pace.envelopes_at_once if self.reaching else 1
-        if len(self._tasks) >= allowed:
+        self._looked_at = asyncio.get_running_loop().time()
+        if self._resume_at > self._looked_at or len(self._tasks) >= self._allowed():
             return
         due = await self._journal.due(self._now(), 2 * self._pace.envelopes_at_once)
         for envelope in due:
-            if len(self._tasks) >= allowed:
+            # Looked at anew: a signal may have failed while the journal was read.
+            if self._until_resume_s() > 0 or len(self._tasks) >= self._allowed():
                 return
-            if envelope not in self._tasks:
-                task = asyncio.create_task(self._forward(envelope))
-                self._tasks[envelope] = task
+            hold = self._held.get(envelope)
+            if envelope in self._tasks or (hold and hold.until > self._looked_at):
+                continue
+            self._tasks[envelope] = asyncio.create_task(self._forward(envelope))
+
+    def _allowed(self) -> int:
+        """While the server is away one envelope at a time finds out for all."""
+        return self._pace.envelopes_at_once if self._failures == 0 else 1
 
     async def _forward(self, envelope: EnvelopeName) -> None:
         try:
             await self.forward(envelope)
-        except (SinkUnavailable, StoreError) as error:
+        except SinkUnavailable as error:
+            self._failed(str(error), envelope)
+        except StoreError as error:
             self._failed(str(error))
         except Exception as error:
             log.exception("an envelope's webhooks cannot be forwarded")
             await self._set_aside(envelope, type(error).__name__)
         else:
-            self._failures = 0
+            self._held.pop(envelope, None)
+            # What needed no signal (parked, quarantined) says nothing of the server.
+            if not self._failing:
+                self._failures = 0
         finally:
             del self._tasks[envelope]
             self._wake.set()
 
-    def _failed(self, why: str) -> None:
-        if self._until_resume_s() > 0:
-            return
+    def _failed(self, why: str, envelope: EnvelopeName | None = None) -> None:
+        """Hold the envelope back; hold all back where it is not this envelope alone that fails."""
+        now, pace = asyncio.get_running_loop().time(), self._pace
         if self.reaching:
             log.warning("webhooks wait in the journal: %s", why)
-        self._failures += 1
-        delay_s = _backoff_s(self._pace.retry_first_s, self._pace.retry_max_s, self._failures)
-        self._resume_at = asyncio.get_running_loop().time() + delay_s
+        if envelope is not None:
+            tries = self._held[envelope].tries + 1 if envelope in self._held else 1
+            delay_s = _backoff_s(pace.retry_first_s, pace.retry_max_s, tries)
+            self._held[envelope] = _Hold(tries, now + delay_s)
+            self._failing.add(envelope)
+            if len(self._failing) == 1:
+                return
+        if self._resume_at <= now:
+            self._failures += 1
+            delay_s = _backoff_s(pace.retry_first_s, pace.retry_max_s, self._failures)
+            self._resume_at = now + delay_s
+
+    def _answered(self) -> None:
+        """The server said something about a signal, so it is there."""
+        self._failing.clear()
+        self._failures = 0
 
     def _until_resume_s(self) -> float:
         return self._resume_at - asyncio.get_running_loop().time()
@@ -190,10 +224,12 @@ class Forwarder:
         """How long nothing needs to be looked at, unless something is said to be new."""
         if (until_s := self._until_resume_s()) > 0:
             return until_s
-        if self._tasks:
-            return None
-        due = await self._journal.next_due()
-        return None if due is None else max(0.0, (due - self._now()).total_seconds())
+        now = asyncio.get_running_loop().time()
+        waits = [h.until - now for h in self._held.values() if h.until > self._looked_at]
+        if not self._tasks and (due := await self._journal.next_due()) is not None:
+            waits.append((due - self._now()).total_seconds())
+        # What came due just now, or is due and held back, must not make this a busy loop.
+        return max(LOOK_AGAIN_S, min(waits)) if waits else None
 
     async def _wait(self, wait_s: float | None) -> None:
         try:
@@ -264,10 +300,13 @@ class Forwarder:
         try:
             await self._sink.signal(group[0].workflow_id, batch)
         except WorkflowGone:
+            self._answered()
             await self._journal.mark(ids, "late", "its workflow is closed")
         except Undeliverable as error:
+            self._answered()
             await self._journal.mark(ids, "quarantined", str(error))
         else:
+            self._answered()
             rerouted = [item.row.id for item in group if item.rerouted]
             if rerouted:
                 await self._journal.mark(rerouted, "delivered", REROUTED)

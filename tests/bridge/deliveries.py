@@ -88,10 +88,14 @@ class Clock:
 
 @dataclass
 class RecordingSink:
-    """Remembers what it was given. ``away``, ``gone`` and ``refuses`` play a server's troubles."""
+    """Remembers what it was given.
+
+    ``away``, ``away_for``, ``gone`` and ``refuses`` play a server's troubles, all or by workflow.
+    """
 
     batches: list[tuple[str, EventBatch]] = field(default_factory=list)
     away: bool = False
+    away_for: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     refuses: set[str] = field(default_factory=set)
     tries: int = 0
@@ -109,7 +113,7 @@ class RecordingSink:
         self.in_flight_max[workflow_id] = most
         try:
             await asyncio.sleep(0)
-            if self.away:
+            if self.away or workflow_id in self.away_for:
                 raise SinkUnavailable("UNAVAILABLE: tcp connect error")
             if workflow_id in self.gone:
                 raise WorkflowGone(workflow_id)

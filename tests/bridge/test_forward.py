@@ -339,21 +339,61 @@ async def test_temporal_away_and_back_loses_and_reorders_nothing(running: Rig) -
 async def test_an_outage_costs_few_tries_however_much_arrives(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What arrives during an outage is no reason to try sooner."""
+    """What arrives during an outage is no reason to try sooner: of 50 webhooks none is tried twice."""
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
     rig.forwarder = rig.made(dataclasses.replace(QUICK, retry_first_s=30.0, retry_max_s=30.0))
-    await rig.bound("order-1", "env-a")
+    rows = [await rig.bound(f"order-{i}", f"env-{i}") for i in range(10)]
     rig.sink.away = True
-    await rig.take(message(n=0))
+    await rig.take(message("env-0"))
     task = asyncio.create_task(rig.forwarder.run())
     await rig.sink.until(lambda: rig.sink.tries >= 1)
     for n in range(1, 50):
-        await rig.take(message(n=n))
+        await rig.take(message(rows[n % 10].provider_envelope_id, n=n))
         rig.forwarder.wake()
-    assert rig.sink.tries == 1
+    await rig.sink.until(lambda: rig.forwarder._failures == 1)
+    assert rig.sink.tries <= 10  # each of the ten envelopes once at most
     rig.forwarder.stop()
     await asyncio.wait_for(task, 5)
     assert (await rig.journal.counts()).pending == 50
+
+
+async def test_what_needs_no_signal_is_no_sign_that_temporal_is_back(rig: Rig) -> None:
+    """A webhook that nobody knows is parked again and again meanwhile; tries stay as far apart."""
+    rows = [await rig.bound(f"order-{i}", f"env-{i}") for i in range(3)]
+    rig.sink.away = True
+    await rig.take(message("nobody-knows-it"))
+    keys = [await rig.take(message(f"env-{i}")) for i in range(3)]
+    rig.forwarder._now = lambda: datetime.now(UTC)
+    task = asyncio.create_task(rig.forwarder.run())
+    await rig.sink.until(lambda: rig.forwarder._failures >= 6)
+    assert (await rig.journal.counts()).parked == 1
+    assert not rig.forwarder.reaching
+    rig.sink.away = False
+    await rig.sink.until(
+        lambda: all(rig.sink.events(r.workflow_id) == [k] for r, k in zip(rows, keys, strict=True))
+    )
+    rig.forwarder.stop()
+    await asyncio.wait_for(task, 20)
+
+
+async def test_one_envelope_that_always_fails_does_not_hold_the_others_up(running: Rig) -> None:
+    """Its workflow answers every signal with an error that may pass; others go on meanwhile, and
+    it is delivered when the error has passed."""
+    evil = await running.bound("order-evil", "env-evil")
+    rows = [await running.bound(f"order-{i}", f"env-{i}") for i in range(5)]
+    running.sink.away_for.add(evil.workflow_id)
+    kept = await running.take(message("env-evil"))
+    running.forwarder.wake()
+    await running.sink.until(lambda: running.sink.tries >= 3)
+    keys: dict[str, list[str]] = {row.workflow_id: [] for row in rows}
+    for n in range(100):
+        row = rows[n % 5]
+        keys[row.workflow_id].append(await running.take(message(row.provider_envelope_id, n=n)))
+        running.forwarder.wake()
+    await running.sink.until(lambda: all(running.sink.events(w) == k for w, k in keys.items()))
+    assert running.sink.events(evil.workflow_id) == []
+    running.sink.away_for.clear()
+    await running.sink.until(lambda: running.sink.events(evil.workflow_id) == [kept])
 
 
 async def test_a_parked_webhook_is_delivered_by_itself_when_the_binding_comes(
