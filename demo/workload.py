@@ -24,7 +24,7 @@ MAIN_DOCUMENT_ID, APPENDIX_DOCUMENT_ID = 1, 2
 
 _ENDINGS: Mapping[int, Ending] = {2: "voided", 11: "declined"}
 _ENDINGS_PERIOD = 20
-_START_SPREAD_S = 3.0
+_STARTS_PER_S = 7.0
 _REDELIVERY_S = (0.2, 0.6)
 _DRAFT_SPREAD_S = 3.0
 _CORRECTION_SPREAD_S = 0.2
@@ -223,10 +223,10 @@ def make(seed: int, envelopes: int) -> tuple[Life, ...]:
     if envelopes < 1:
         raise ValueError("the demonstration needs at least one envelope")
     draw = random.Random(f"sealwax-demo:{seed}")
-    return tuple(_life(draw, number) for number in range(envelopes))
+    return tuple(_life(draw, number, envelopes / _STARTS_PER_S) for number in range(envelopes))
 
 
-def _life(draw: random.Random, number: int) -> Life:
+def _life(draw: random.Random, number: int, spread_s: float) -> Life:
     key = f"order-{number + 1:03d}"
     contract = (SERVICES_AGREEMENT, MUTUAL_NDA)[number % 2]
     ending = _ENDINGS.get(number % _ENDINGS_PERIOD, "completed")
@@ -238,7 +238,7 @@ def _life(draw: random.Random, number: int) -> Life:
         subject=f"{TITLES[contract]} (draft)",
         message="Please review.",
         parties=(buyer, seller),
-        starts_at_s=draw.uniform(0, _START_SPREAD_S),
+        starts_at_s=draw.uniform(0, spread_s),
         redelivered_after_s=draw.uniform(*_REDELIVERY_S),
         draft=_draft_requests(draw, number, key, contract),
         sending=Request("sales", 0.0, Send()),
