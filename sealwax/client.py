@@ -201,8 +201,19 @@ class EnvelopeClient:
         return True
 
     async def _held_digest(self, handle: EnvelopeHandle) -> str:
-        described = await self._temporal.get_workflow_handle(handle.workflow_id).describe()
-        return str(await described.memo_value(MEMO_ORDER_DIGEST, ""))
+        workflow = self._temporal.get_workflow_handle(handle.workflow_id)
+        held = await (await workflow.describe()).memo_value(MEMO_ORDER_DIGEST, "")
+        if held:
+            return str(held)
+        # Started by another program, which need not know our digest: what it started with tells.
+        async for event in workflow.fetch_history_events(page_size=1):
+            payloads = event.workflow_execution_started_event_attributes.input.payloads
+            try:
+                (start,) = await self._temporal.data_converter.decode(payloads, [EnvelopeInput])
+            except (ValueError, RuntimeError):
+                break
+            return order_digest(start)
+        return ""
 
 
 def order_digest(start: EnvelopeInput) -> str:

@@ -22,7 +22,6 @@ from rich.table import Table
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.messages import MutationResult, Snapshot, TimelineEntry
 
-
 WIDTH_OF_FILES = 2_000
 
 

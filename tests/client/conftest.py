@@ -11,10 +11,13 @@ import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from demo.stack import Stack
 from sealwax.blobs import BlobStore
 from sealwax.client import EnvelopeClient, EnvelopeHandle
 from sealwax.definition import Recipient
+from tests import programs, rig
 from tests.client.stand_in import Plan, StandIn
+from tests.rig import Rig
 
 Create = Callable[[Plan], Awaitable[EnvelopeHandle]]
 SIGNER = Recipient("buyer", "Bea Buyer", "bea@example.com")
@@ -40,6 +43,15 @@ async def client(dev_env: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[
     ):
         blobs = BlobStore(tmp_path / "blobs")
         yield EnvelopeClient(dev_env.client, blobs=blobs, task_queue=queue)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def house(dev_env: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Rig]:
+    """The real workflow and worker, and a simulator of its own."""
+    async with Stack(tmp_path / "programs") as stack:
+        url = await programs.start_simulator(stack)
+        async with rig.running(dev_env.client, url, tmp_path) as running:
+            yield running
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ async def test_a_terminated_workflow_ends_the_wait(
     if begun:
         await envelope.status()
     await dev_env.client.get_workflow_handle(envelope.workflow_id).terminate("by hand")
-    with pytest.raises(EnvelopeAborted, match="ended|terminated"):
+    with pytest.raises(EnvelopeAborted, match=r"ended|terminated"):
         await envelope.wait("completed", timeout_s=60)
 
 
