@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.dialect.context import Answer, Context
-from simulator.dialect.shapes import texts
+from simulator.dialect.shapes import texts, whole
 from simulator.errors import ProviderError, invalid_body
 
 _ECHOED = (
@@ -45,9 +45,10 @@ async def get_all(context: Context) -> Answer:
 
 def _config_id(context: Context, raw: Any) -> int:
     found = context.service.connect.configurations.get(context.account_id, {})
-    if not str(raw).isdigit() or int(raw) not in found:
+    config_id = whole(raw)
+    if config_id is None or config_id not in found:
         raise _missing()
-    return int(raw)
+    return config_id
 
 
 async def get_one(context: Context) -> Answer:

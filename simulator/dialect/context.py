@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from simulator.connect import truthy
+from simulator.dialect.shapes import whole
 from simulator.errors import invalid_body, invalid_parameter, wrong_status
 from simulator.ledger import Call, Mint, Write
 from simulator.model import EDITABLE, Definition, Envelope
@@ -64,9 +65,10 @@ class Context:
         given = self.query.get(name, "")
         if not given:
             return default
-        if not given.isdigit():
+        number = whole(given)
+        if number is None:
             raise invalid_parameter(f"Invalid value specified for '{name}'.")
-        return int(given)
+        return number
 
     def body(self) -> dict[str, Any]:
         """The JSON body, {} when empty; raises INVALID_REQUEST_BODY."""

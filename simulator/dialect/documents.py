@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Any
 from urllib.parse import unquote
 
 from simulator import pdf
 from simulator.dialect.context import Answer, Context, objects
-from simulator.dialect.shapes import document_shape, documents_shape
+from simulator.dialect.shapes import document_shape, documents_shape, whole
 from simulator.errors import ProviderError, invalid_body, invalid_parameter
 from simulator.ledger import Mint
 from simulator.model import Definition, Document
@@ -25,10 +24,10 @@ def missing_document() -> ProviderError:
 
 
 def _document_id(raw: Any) -> str:
-    given = str(raw or "")
-    if not given.isdigit() or not 1 <= int(given) <= MAX_DOCUMENT_ID:
-        raise invalid_body(f"documentId {given!r} is not a number from 1 to {MAX_DOCUMENT_ID}.")
-    return given
+    number = whole(raw)
+    if number is None or not 1 <= number <= MAX_DOCUMENT_ID:
+        raise invalid_body(f"documentId must be a number from 1 to {MAX_DOCUMENT_ID}.")
+    return str(number)
 
 
 def read_documents(body: dict[str, Any]) -> list[tuple[str, str, bytes]]:
@@ -41,7 +40,7 @@ def read_documents(body: dict[str, Any]) -> list[tuple[str, str, bytes]]:
         document_id = _document_id(raw.get("documentId"))
         try:
             content = base64.b64decode(str(raw.get("documentBase64") or ""), validate=True)
-        except binascii.Error:
+        except ValueError:
             raise invalid_body(f"documentBase64 of document {document_id} is not base64.") from None
         if not content:
             raise invalid_body(f"Document {document_id} needs documentBase64.")

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.dialect.context import Answer, Context, objects
-from simulator.dialect.shapes import RECIPIENT_COMPUTED, recipient_shape, recipients_shape, texts
+from simulator.dialect.shapes import (
+    RECIPIENT_COMPUTED,
+    recipient_shape,
+    recipients_shape,
+    texts,
+    whole,
+)
 from simulator.dialect.tabs import add_tabs
 from simulator.errors import (
     ProviderError,
@@ -25,6 +31,7 @@ from simulator.model import (
     Recipient,
 )
 
+PLAIN = ("name", "email", "hostName", "hostEmail", "clientUserId", "routingOrder")
 MAX_ROUTING_ORDER = 2_147_483_647
 
 
@@ -58,9 +65,12 @@ def entries(body: dict[str, Any]) -> list[Entry]:
             if not recipient_id:
                 raise invalid_body("Every recipient needs a recipientId.")
             fields = {k: v for k, v in texts(raw).items() if k not in RECIPIENT_COMPUTED}
-            order = fields.get("routingOrder", "1")
-            if not order.isdigit() or not 1 <= int(order) <= MAX_ROUTING_ORDER:
-                raise invalid_body(f"routingOrder {order!r} is not a positive integer.")
+            for key in PLAIN:
+                if not isinstance(fields.get(key, ""), str):
+                    raise invalid_body(f"{key} of a recipient must be a string.")
+            order = whole(fields.get("routingOrder", "1"))
+            if order is None or not 1 <= order <= MAX_ROUTING_ORDER:
+                raise invalid_body("routingOrder must be a positive integer.")
             found.append(Entry(recipient_id, kind, fields, raw.get("tabs") or {}))
     ids = [e.recipient_id for e in found]
     if len(set(ids)) != len(ids):

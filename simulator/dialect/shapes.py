@@ -23,6 +23,7 @@ from simulator.model import (
 )
 
 DEFAULT_EXPIRE_DAYS = "120"
+EXPIRE_LIMIT_DAYS = 100_000
 
 # What a sender may not set and an answer computes.
 RECIPIENT_COMPUTED = frozenset(
@@ -60,6 +61,12 @@ def texts(value: Any) -> Any:
     if isinstance(value, list):
         return [texts(v) for v in value if v is not None]
     return text(value)
+
+
+def whole(value: Any) -> int | None:
+    """A whole number of at most ten ASCII digits, from its string form; None for anything else."""
+    given = text(value)
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= 10 else None
 
 
 def recipient_shape(envelope: Envelope, recipient: Recipient, tabs: bool) -> dict[str, Any]:
@@ -189,8 +196,10 @@ def _times(envelope: Envelope) -> dict[str, str | None]:
     expirations = notification_shape(envelope)["expirations"]
     sent = times.get("sent")
     expire = None
-    if sent and expirations["expireEnabled"] == "true" and expirations["expireAfter"].isdigit():
-        expire = sent + timedelta(days=int(expirations["expireAfter"]))
+    days = whole(expirations["expireAfter"])
+    enabled = expirations["expireEnabled"] == "true"
+    if sent and enabled and days is not None and days < EXPIRE_LIMIT_DAYS:
+        expire = sent + timedelta(days=days)
     return {
         "createdDateTime": stamp(envelope.created),
         "lastModifiedDateTime": stamp(envelope.last_modified),

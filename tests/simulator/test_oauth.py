@@ -91,7 +91,7 @@ async def test_a_wrong_assertion_is_refused_by_name(
 
 async def test_an_unsigned_assertion_is_refused(desk: Desk) -> None:
     await desk.register("jwt-key", "jwt-user", ACCOUNT, pem=PEM)
-    unsigned = jwt.encode(claims(), None, algorithm="none")
+    unsigned = jwt.encode(claims(), "", algorithm="none")
     form = {"grant_type": GRANT_TYPE, "assertion": unsigned}
     answer = await desk.http.post("/oauth/token", data=form)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
