@@ -48,7 +48,6 @@ from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
 from sealwax.mutations import Mutation, RemoveRecipients
 from sealwax.observations import REPEATABLE, Observation, landed
 
-
 FAILURES_BEFORE_ATTENTION = 8
 
 

@@ -90,8 +90,8 @@ class Playbook:
 
     def expects(self, kind: str) -> Playbook:
         """The call in flight is of this kind."""
-        call = self.state.in_flight
-        assert call is not None and call.kind == kind, self._so_far(f"expected the call {kind}")
+        flight = self.state.in_flight
+        assert (flight.kind if flight else "") == kind, self._so_far(f"expected the call {kind}")
         return self
 
     def rests(self) -> Playbook:

@@ -132,7 +132,8 @@ class Rig:
     def pdf(self, name: str = "contract.pdf", content: bytes = PDF) -> Path:
         """A small PDF file on disk."""
         path = self.folder / name
-        path.write_bytes(content)
+        if not path.exists():
+            path.write_bytes(content)
         return path
 
     async def create(self, key: str = "", **given: Any) -> EnvelopeHandle:

@@ -12,8 +12,6 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from workflows.policies import GRACE, HEARTBEAT_TIMEOUT, POLICIES
-
 # Passed through: these modules are pure, or only name protocols, and their enums and types must be
 # the same objects inside and outside of the sandbox.
 with workflow.unsafe.imports_passed_through():
@@ -36,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from sealwax.calls import Call, Create, Mutate, NotSent, Outcome, Unknown
     from sealwax.definition import Refusal, RefusalCode, check_definition
     from sealwax.envelope import Envelope, check_acceptable, position, waiting_on
+    from workflows.policies import GRACE, HEARTBEAT_TIMEOUT, POLICIES
 
 HELD_UPDATES_MAX = 4
 """Updates that may wait for a result at once. The server allows 10 in flight per workflow; the

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sealwax.advance import (
     CallFinished,
+    EnvelopeEvent,
     EventsReceived,
     MutationAccepted,
     Perform,
@@ -125,12 +126,12 @@ def test_whatever_happens_the_machine_goes_on_by_its_laws(sent: bool, life: list
     answered: list[int] = []
     for number, (what, *given_) in enumerate(life):
         before = state
+        happened: EnvelopeEvent
         match what:
             case "ask":
                 try:
                     check_acceptable(state, f"op-{number}", given_[0])
-                except Refusal as refusal:
-                    assert str(refusal)
+                except Refusal:
                     continue
                 happened = MutationAccepted(f"op-{number}", given_[0])
             case "answer":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ GOOD = a_definition()
 TAB = Tab(TabKind.SIGN_HERE, "here", 1)
 
 
-def with_signer(**changes: object) -> Definition:
+def with_signer(**changes: Any) -> Definition:
     """The good envelope with its one signer changed."""
     return replace(GOOD, recipients=(replace(GOOD.recipients[0], **changes),))
 

@@ -50,7 +50,9 @@ async def test_a_create_that_never_arrived_is_made_again_after_the_settle_time(h
     ],
     ids=lambda value: getattr(value, "kind", value),
 )
-async def test_a_mutation_whose_answer_is_lost_takes_effect_once(house: rig.Rig, mutation, operation):
+async def test_a_mutation_whose_answer_is_lost_takes_effect_once(
+    house: rig.Rig, mutation, operation
+):
     """The read shows that it landed; the caller gets `applied`, the ledger holds one write."""
     envelope = await sent(house)
     before = len((await house.desk.ledger())["writes"])
@@ -122,5 +124,6 @@ async def lose(house: rig.Rig, operation: str, mode: str, **more: object) -> Non
 async def until_written(house: rig.Rig, count: int) -> None:
     """Until the ledger holds so many accepted writes."""
     async with asyncio.timeout(30):
-        while sum(w["accepted"] for w in (await house.desk.ledger())["writes"]) < count:
+        # Another process's ledger can only be asked again.
+        while sum(w["accepted"] for w in (await house.desk.ledger())["writes"]) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -63,4 +63,3 @@ async def test_a_person_is_waited_for_and_then_it_goes_on(skipping: rig.Rig):
     sent = await envelope.wait("sent", timeout_s=30)
 
     assert (sent.attention, sent.status) == ("", "sent")
-
