@@ -10,7 +10,8 @@ STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.8
 CODE := sealwax workflows activities bridge simulator demo benchmarks worker.py tests
 PRESENT := $(wildcard $(CODE))
-UNIT := $(wildcard tests/unit tests/providers tests/simulator tests/bridge tests/house)
+UNIT := $(wildcard tests/unit tests/laws tests/replay tests/providers tests/simulator tests/stores \
+  tests/bridge tests/cli tests/client tests/house)
 
 # Each test process starts at most one Temporal server of a kind, on first use.
 PYTEST := $(BIN)/python -m pytest

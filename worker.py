@@ -33,6 +33,10 @@ GRACEFUL_S = 10
 STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a task waits for the worker that has the workflow cached; a killed worker costs this."""
 
+SANDBOX = SandboxedWorkflowRunner(
+    SandboxRestrictions.default.with_passthrough_modules("sealwax", "activities")
+)
+
 
 def build_worker(client: Client, settings: Settings, activities: EnvelopeActivities) -> Worker:
     """A worker for the settings' task queue; the tests run the same one."""
@@ -50,9 +54,7 @@ def build_worker(client: Client, settings: Settings, activities: EnvelopeActivit
             activities.archive,
             activities.close,
         ],
-        workflow_runner=SandboxedWorkflowRunner(
-            SandboxRestrictions.default.with_passthrough_modules("sealwax", "activities")
-        ),
+        workflow_runner=SANDBOX,
         max_concurrent_workflow_tasks=20,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=timedelta(seconds=GRACEFUL_S),
