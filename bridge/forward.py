@@ -187,10 +187,8 @@ class Forwarder:
             log.exception("an envelope's webhooks cannot be forwarded")
             await self._set_aside(envelope, type(error).__name__)
         else:
+            # Nothing more: what needed no signal (parked, quarantined) says nothing of the server.
             self._held.pop(envelope, None)
-            # What needed no signal (parked, quarantined) says nothing of the server.
-            if not self._failing:
-                self._failures = 0
         finally:
             del self._tasks[envelope]
             self._wake.set()
