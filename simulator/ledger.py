@@ -63,8 +63,6 @@ class Write:
     envelope_id: str
     accepted: bool = False
     at: datetime | None = None
-    base_version: int = 0
-    version: int = 0
     held: dict[Path, Any] = field(default_factory=dict)
     dropped: dict[Path, Any] = field(default_factory=dict)
     summary: str = ""
@@ -196,7 +194,6 @@ class Ledger:
         envelope.version += 1
         # A real GET shows lastModifiedDateTime earlier than the status times of the same call.
         envelope.last_modified = write.call.at
-        write.base_version, write.version = pending.base_version, envelope.version
         self._commits[envelope.envelope_id].append(write)
         self.accept(write, _summary(write.held))
         envelope.note(f"{write.call.operation_id} ({write.write_id}): {write.summary}")

@@ -7,7 +7,6 @@ recipients and the routing do (statuses and times); no write of the definition o
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import Any
 
 IN_PROCESS = ("sent", "delivered")
 EDITABLE = ("created", *IN_PROCESS)
-FINAL = ("completed", "declined", "voided", "deleted")
 RECIPIENT_DONE = ("completed", "declined")
 # In the order of SPEC `recipients`; those who need no action of their own are done when reached.
 RECIPIENT_KINDS = {
@@ -76,6 +74,11 @@ class Recipient:
     fields: dict[str, Any]
     tabs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
+    def clone(self) -> Recipient:
+        """A copy whose lists of tabs may be edited."""
+        tabs = {kind: list(given) for kind, given in self.tabs.items()}
+        return Recipient(self.recipient_id, self.guid, self.kind, self.fields, tabs)
+
     @property
     def order(self) -> int:
         """Routing order, 1 when none is given."""
@@ -123,8 +126,19 @@ class Definition:
     notification: dict[str, Any] = field(default_factory=dict)
 
     def clone(self) -> Definition:
-        """A copy to work on (document bytes are shared: they are immutable)."""
-        return copy.deepcopy(self)
+        """A copy to work on.
+
+        Shared are documents and the dicts of fields and tabs, which changes replace whole and
+        never edit; everything that changes edit in place is copied.
+        """
+        return Definition(
+            self.email_subject,
+            self.email_blurb,
+            list(self.documents),
+            [r.clone() for r in self.recipients],
+            [CustomField(c.field_id, c.kind, c.fields) for c in self.custom_fields],
+            self.notification,
+        )
 
     def document(self, document_id: str) -> Document | None:
         """The document of an id, if any."""
@@ -213,7 +227,6 @@ class Envelope:
     folder: str = "draft"
     last_modified: datetime = field(default_factory=now)
     history: list[tuple[datetime, str]] = field(default_factory=list)
-    notifications: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, what: str) -> None:
         """Append a line to the history."""

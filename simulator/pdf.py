@@ -6,6 +6,7 @@ A download of `combined` is not byte-reproducible at the provider either.
 from __future__ import annotations
 
 import io
+import logging
 import zipfile
 
 from fpdf import FPDF
@@ -13,6 +14,9 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.errors import PyPdfError
 
 from simulator.model import Document, Envelope, stamp
+
+# What is wrong with an uploaded file is said in the download, not on stderr.
+logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
 
 def _page(title: str, lines: list[str]) -> bytes:
