@@ -32,6 +32,7 @@ from sealwax.stores.base import (
 log = logging.getLogger("sealwax.bridge")
 
 LOOK_AGAIN_S = 0.02
+STOP_GRACE_S = 3.0
 
 _EVENT = TypeAdapter(ProviderEvent)
 
@@ -117,7 +118,7 @@ class Forwarder:
         self._wake.set()
 
     async def run(self) -> None:
-        """Forward until ``stop``, then let what is in flight end."""
+        """Forward until ``stop``, then give what is in flight ``STOP_GRACE_S`` seconds to end."""
         while not self._stopping:
             self._wake.clear()
             try:
@@ -127,7 +128,12 @@ class Forwarder:
                 self._failed(str(error))
                 wait_s = self._until_resume_s()
             await self._wait(wait_s)
-        await asyncio.gather(*self._tasks.values())
+        if self._tasks:
+            _, hanging = await asyncio.wait(self._tasks.values(), timeout=STOP_GRACE_S)
+            # What is cut off here is not marked, so it is sent again after the next start.
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
 
     def stop(self) -> None:
         """End ``run`` soon. What is not delivered then stays in the journal."""

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from bridge import forward
 from bridge.forward import Forwarder, Pace
 from bridge.ingest import Accept, Source, ingest
 from sealwax.facts import EnvelopeStatus, Fact
+from sealwax.messages import EventBatch
 from sealwax.stores.base import EnvelopeName, JournalCounts, RegistryRow
 from sealwax.stores.journal import SqliteJournal, open_journal
 from sealwax.stores.registry import SqliteRegistry, open_registry
@@ -446,6 +448,29 @@ async def test_one_signal_in_flight_per_envelope_and_a_bounded_number_in_all(rig
     assert 1 < rig.sink.together_max <= 4
     rig.forwarder.stop()
     await asyncio.wait_for(task, 20)
+
+
+async def test_a_signal_that_hangs_does_not_keep_the_bridge_from_stopping(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut off and stays pending, so that it is sent again after the next start."""
+    monkeypatch.setattr(forward, "STOP_GRACE_S", 0.05)
+    hanging = asyncio.Event()
+
+    async def hang(workflow_id: str, batch: EventBatch) -> None:
+        hanging.set()
+        await asyncio.Event().wait()
+
+    row = await rig.bound("order-1", "env-a")
+    key = await rig.take(message())
+    monkeypatch.setattr(rig.sink, "signal", hang)
+    task = asyncio.create_task(rig.forwarder.run())
+    await hanging.wait()
+    rig.forwarder.stop()
+    await asyncio.wait_for(task, 10)
+    monkeypatch.undo()
+    await rig.forward()
+    assert rig.sink.events(row.workflow_id) == [key]
 
 
 async def test_a_webhook_that_breaks_the_forwarder_holds_nobody_else_up(
