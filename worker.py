@@ -23,7 +23,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.envelopes import EnvelopeActivities
 from sealwax.accounts import ConfiguredAccounts
 from sealwax.blobs import BlobStore
-from sealwax.connection import ConnectionFailed, connect
+from sealwax.connection import ConnectionFailed, connect, register_search_attributes
 from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import StoreError
 from sealwax.stores.registry import open_registry
@@ -68,6 +68,7 @@ async def run(settings: Settings, announce: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     client = await connect(settings.temporal)
+    await register_search_attributes(client)
     registry = open_registry(settings.storage.registry)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(registry.close)

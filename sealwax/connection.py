@@ -11,14 +11,28 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    ListSearchAttributesRequest,
+)
 from temporalio.client import Client, GrpcCompression
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.service import RPCError, RPCStatusCode
+
+from sealwax.messages import SEARCH_ATTRIBUTES
 
 if TYPE_CHECKING:
     from sealwax.settings import TemporalSettings
 
 CONNECT_TIMEOUT_S = 10.0
+_INDEXED = {
+    "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "KeywordList": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+    "Bool": IndexedValueType.INDEXED_VALUE_TYPE_BOOL,
+}
+_MAY_NOT_LOOK = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_PROFILE = "default"
@@ -53,6 +67,38 @@ async def connect(temporal: TemporalSettings) -> Client:
         raise ConnectionFailed(
             f"Temporal does not answer at {address} ({_reason(error)});"
             " start it there (`temporal server start-dev`), or set `address` under [temporal]"
+        ) from error
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make the search attributes of envelopes known to the namespace, where they are not yet.
+
+    A workflow that sets an unknown attribute stands still, so the worker asks before it works.
+    Where the server does not let a client look (Temporal Cloud), they are taken to be there.
+    Raises ``ConnectionFailed`` with the command to run where they are missing and may not be
+    added.
+    """
+    kinds = {name: _INDEXED[kind] for name, kind in SEARCH_ATTRIBUTES.items()}
+    try:
+        listed = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace)
+        )
+    except RPCError as error:
+        if error.status in _MAY_NOT_LOOK:
+            return
+        raise ConnectionFailed(f"Temporal does not list its search attributes: {error}") from error
+    missing = {name: kind for name, kind in kinds.items() if name not in listed.custom_attributes}
+    if not missing:
+        return
+    try:
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
+        )
+    except RPCError as error:
+        options = " ".join(f"--name {n} --type {SEARCH_ATTRIBUTES[n]}" for n in missing)
+        raise ConnectionFailed(
+            f"the namespace {client.namespace} lacks search attributes and refuses to add them"
+            f" ({error}); run: temporal operator search-attribute create {options}"
         ) from error
 
 
