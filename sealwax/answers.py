@@ -78,6 +78,13 @@ _LASTING = frozenset(
 
 _RESULT_OR_NONE: Any = MutationResult | None
 
+# What the server itself fails an update with, and why asking again is right. The second happens
+# under load to workers that do handle the update (Temporal server 1.32, seen).
+_PASSING = {
+    "AcceptedUpdateCompletedWorkflow": "the workflow continued as a new run",
+    "UnprocessedUpdate": "the worker's answer to the server did not hold this request",
+}
+
 T = TypeVar("T")
 
 
@@ -236,8 +243,8 @@ def _of_update(cause: BaseException) -> Exception:
     if isinstance(cause, ApplicationError) and cause.type == ERROR_REFUSAL:
         code = str(cause.details[0]) if cause.details else ""
         return Refusal(_code(code), cause.message)
-    if isinstance(cause, ApplicationError) and cause.type == "AcceptedUpdateCompletedWorkflow":
-        return Lost("the workflow continued as a new run")
+    if isinstance(cause, ApplicationError) and cause.type in _PASSING:
+        return Lost(_PASSING[cause.type])
     return TemporalRefused(f"the workflow failed the request: {' '.join(str(cause).split())}")
 
 
@@ -258,6 +265,7 @@ class Asking:
         self._submit = submit
         self._patience = Patience(timeout_s)
         self._holds = 0
+        self._looks = 0
         size = len(submit.model_dump_json())
         if size > MESSAGE_BYTES_MAX:
             raise Refusal(
@@ -291,7 +299,10 @@ class Asking:
                 if refusal.code is RefusalCode.UNKNOWN_OPERATION:
                     return None
                 raise
-        delay_s = min(POLL_MAX_S, POLL_MIN_S + POLL_PER_PLACE_S * ticket.position)
+        # Slower with the length of the queue, and with the time that it does not move.
+        delay_s = POLL_MIN_S + POLL_PER_PLACE_S * (ticket.position + self._looks)
+        delay_s = min(POLL_MAX_S, delay_s)
+        self._looks += 1
         if not await self._patience.pause(random.uniform(delay_s / 2, delay_s)):
             raise no_answer(f"{ticket.position} stand before it", self._submit.operation_id)
         return await self._insist(self._looked_up, QUERY_TIMEOUT_S)
