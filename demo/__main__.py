@@ -17,7 +17,8 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from demo.run import BadFolder, Options, Result, run
+from demo.folder import BadFolder
+from demo.run import Options, Result, run
 from demo.stack import ProgramFailed
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.connection import ConnectionFailed

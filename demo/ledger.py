@@ -17,7 +17,7 @@ from typing import Any
 
 from demo import workload
 from demo.contracts.render import pdf_path
-from demo.workload import Change, Life
+from demo.workload import Change, Life, Request
 
 Truth = Mapping[str, Any]
 
@@ -102,6 +102,16 @@ def count(
         wrong_final_states=wrong,
         api_calls=int(ledger["calls_total"]),
         overlapping_writes=int(ledger["overlaps"]),
+    )
+
+
+def missing(life: Life, ledger: Mapping[str, Any], belief: Belief | None) -> tuple[Request, ...]:
+    """The requests of a life whose effect does not stand in its envelope; all without one."""
+    truth = _the_one(_by_key([life], ledger["envelopes"])[life.key], belief)
+    return tuple(
+        request
+        for request in life.requests()
+        if truth is None or not stands(life, request.change, truth)
     )
 
 

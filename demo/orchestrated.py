@@ -18,8 +18,8 @@ from sealwax.definition import Recipient, RecipientKind, Refusal, Tab, TabKind
 from sealwax.messages import Snapshot
 
 _CREATED_WITHIN_S = 60.0
-_CHANGED_WITHIN_S = 90.0
-_CLOSED_WITHIN_S = 90.0
+_CHANGED_WITHIN_S = 60.0
+_CLOSED_WITHIN_S = 60.0
 _TAB_KINDS: Mapping[str, TabKind] = {
     "sign_here": TabKind.SIGN_HERE,
     "date_signed": TabKind.DATE_SIGNED,

@@ -10,13 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from demo import workload
 from demo.contracts.render import TITLES
 from demo.ledger import Figures
-from demo.workload import Life
+from demo.workload import Change, Life, Request
 
 NAIVE, SEALWAX = "naive client", "Sealwax"
 SIDES = (NAIVE, SEALWAX)
@@ -95,7 +97,7 @@ class Board:
         if self._console.is_terminal:
             self._live = Live(
                 console=self._console,
-                get_renderable=self._table,
+                get_renderable=self._screen,
                 refresh_per_second=_REFRESH_PER_S,
                 transient=True,
             )
@@ -141,8 +143,12 @@ class Board:
         line = f"{elapsed_s:5.1f} s  {' | '.join(parts)}"
         self._console.print(line, highlight=False, soft_wrap=True)
 
+    def _screen(self) -> Group:
+        elapsed_s = time.monotonic() - self._began
+        return Group(Text(self.note), self._table(), Text(f"{elapsed_s:.0f} s", style="dim"))
+
     def _table(self) -> Table:
-        table = Table(title=self.note, title_justify="left", title_style="")
+        table = Table()
         for heading in ("order", "contract", *SIDES):
             table.add_column(heading, no_wrap=True)
         room = max(1, self._console.height - _LINES_AROUND)
@@ -183,6 +189,38 @@ def final_table(figures: Mapping[str, Figures], seed: int, *, overlap: bool) -> 
             cells = [f"[{'green' if cell == '0' else 'bold red'}]{cell}[/]" for cell in cells]
         table.add_row(label, *cells, meaning)
     return table
+
+
+def example(key: str, missing: Sequence[Request]) -> str:
+    """What one order of the naive client lacks, in a sentence."""
+    return f"For example, the naive client's {key} ended without {things(missing)}."
+
+
+def things(missing: Sequence[Request]) -> str:
+    """What is lacking, each with the service that asked for it."""
+    return ", ".join(f"{_thing(request.change)} ({request.service})" for request in missing)
+
+
+def _thing(change: Change) -> str:
+    match change:
+        case workload.AddDocument(_, contract):
+            return f"the added {TITLES[contract]}"
+        case workload.ChangeSubject():
+            return "its subject"
+        case workload.ChangeMessage():
+            return "the payment terms"
+        case workload.AddParty(party):
+            return f"the {party.role}"
+        case workload.PlaceFields(role):
+            return f"the {role}'s signature field"
+        case workload.Reorder(role):
+            return f"the {role}'s place in the routing order"
+        case workload.Rename(role):
+            return f"the {role}'s corrected name"
+        case workload.Send():
+            return "being sent"
+        case workload.Void():
+            return "being voided"
 
 
 def write_svg(table: Table, path: Path) -> None:

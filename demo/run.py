@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from demo import report, stage, workload
 from demo.control import Control
 from demo.drive import Driver, Run
+from demo.folder import own_folder
 from demo.guard import Killer, guarded
-from demo.ledger import Figures, count
+from demo.ledger import Figures, count, missing
 from demo.naive.client import NaiveSide
 from demo.naive.rest import Credentials
 from demo.orchestrated import SealwaxSide
@@ -26,7 +27,7 @@ from demo.side import Side
 from demo.stack import Stack
 from demo.stage import Tenant
 from demo.temporal_dev import free_port, start_temporal
-from demo.workload import Life
+from demo.workload import Life, Request
 from sealwax.blobs import BlobStore
 from sealwax.client import EnvelopeClient
 from sealwax.connection import connect
@@ -35,12 +36,7 @@ from sealwax.settings import load_settings
 
 BRIDGE_PORT_PREFERRED = 8787
 
-_MARK = ".sealwax-demo"
 _WEBHOOKS_WITHIN_S = 15.0
-
-
-class BadFolder(Exception):
-    """The folder holds what is not ours; one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +57,30 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """Figures and failures by side, and how long it all took."""
+class Outcome:
+    """What came of one side; `missing` holds the changes without effect, by business key."""
 
-    figures: dict[str, Figures]
-    runs: dict[str, Run]
+    figures: Figures
+    run: Run
+    missing: dict[str, tuple[Request, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outcomes by side, and how long it all took."""
+
+    outcomes: dict[str, Outcome]
     seconds: float
+
+    @property
+    def figures(self) -> dict[str, Figures]:
+        """The figures by side."""
+        return {name: outcome.figures for name, outcome in self.outcomes.items()}
 
     @property
     def harmless(self) -> bool:
         """Whether Sealwax lost nothing, doubled nothing and ended everything as intended."""
-        return self.figures[SEALWAX].harmless
+        return self.outcomes[SEALWAX].figures.harmless
 
     def as_json(self, options: Options) -> dict[str, object]:
         """The document that `build/demo.json` holds."""
@@ -101,22 +110,23 @@ async def run(options: Options, console: Console) -> Result:
     """
     began = time.monotonic()
     lives = workload.make(options.seed, options.envelopes)
-    folder = prepare_folder(options.folder)
-    async with Stack(folder / "logs") as stack:
-        board = Board(lives, console)
-        board.say("Starting a Temporal server, the provider, a worker and the bridge ...")
-        url = await start_simulator(stack, options)
-        async with Control(url) as control, sealwax_side(stack, control, folder) as (ours, places):
-            with board:
-                board.say(f"Temporal: {places.temporal_ui}   provider's ledger: {_ledger_url(url)}")
-                runs, figures = await _both(stack, control, options, lives, ours, folder, board)
-        result = Result(figures, runs, time.monotonic() - began)
-        _publish(result, options, folder, console)
-        _say_where(options, folder, places, console)
-        if options.keep:
-            console.print("Everything stays up until Ctrl-C.", highlight=False)
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
+    with own_folder(options.folder) as folder:
+        async with Stack(folder / "logs") as stack:
+            board = Board(lives, console)
+            board.say("Starting a Temporal server, the provider, a worker and the bridge ...")
+            url = await start_simulator(stack, options)
+            async with Control(url) as control:
+                ours, places = await start_sealwax(stack, control, folder)
+                with board:
+                    board.say(f"Temporal: {places.temporal_ui}   ledger: {_ledger_url(url)}")
+                    outcomes = await _both(stack, control, options, lives, ours, folder, board)
+            result = Result(outcomes, time.monotonic() - began)
+            _publish(result, options, folder, console)
+            _say_where(options, folder, places, console)
+            if options.keep:
+                console.print("Everything stays up until Ctrl-C.", highlight=False)
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
     return result
 
 
@@ -128,7 +138,7 @@ async def _both(
     ours: tuple[Side, Tenant],
     folder: Path,
     board: Board,
-) -> tuple[dict[str, Run], dict[str, Figures]]:
+) -> dict[str, Outcome]:
     """Both sides at once, against the same provider; each has an account of its own."""
     side, tenant = ours
     third = sum(1 for life in lives for _ in life.requests()) // 3
@@ -143,11 +153,17 @@ async def _both(
         runs = await guarded(stack, _live(drivers, lives, killer, board), killer)
         await control.flush_webhooks(_WEBHOOKS_WITHIN_S)
     accounts = {NAIVE: naive_tenant.account_id, SEALWAX: tenant.account_id}
-    figures = {
-        name: count(lives, await control.ledger(account), runs[name].beliefs)
+    return {
+        name: _outcome(lives, await control.ledger(account), runs[name])
         for name, account in accounts.items()
     }
-    return runs, figures
+
+
+def _outcome(lives: Sequence[Life], ledger: Mapping[str, Any], run: Run) -> Outcome:
+    lacking = {life.key: missing(life, ledger, run.beliefs.get(life.key)) for life in lives}
+    return Outcome(
+        count(lives, ledger, run.beliefs), run, {key: held for key, held in lacking.items() if held}
+    )
 
 
 async def _live(
@@ -186,10 +202,9 @@ async def naive_side(control: Control, folder: Path) -> AsyncIterator[tuple[Naiv
         yield side, tenant
 
 
-@contextlib.asynccontextmanager
-async def sealwax_side(
+async def start_sealwax(
     stack: Stack, control: Control, folder: Path
-) -> AsyncIterator[tuple[tuple[SealwaxSide, Tenant], Addresses]]:
+) -> tuple[tuple[SealwaxSide, Tenant], Addresses]:
     """Temporal, bridge and worker started in `stack`, and a client of them."""
     tenant = stage.new_tenant(stage.ACCOUNT)
     await stage.admit(control, tenant, "Sealwax")
@@ -204,23 +219,7 @@ async def sealwax_side(
     blobs = BlobStore(settings.storage.blobs)
     client = EnvelopeClient(await connect(settings.temporal), blobs=blobs)
     side = SealwaxSide(client, stage.ACCOUNT, blobs, folder / "completed")
-    yield (side, tenant), Addresses(server.ui_url, control.url, bridge.url or "", path)
-
-
-def prepare_folder(folder: Path) -> Path:
-    """An empty folder of ours, absolute; an earlier run's is emptied. Raises BadFolder."""
-    folder = folder.absolute()
-    if folder.exists() and not folder.is_dir():
-        raise BadFolder(f"{folder} is no folder; name another with --folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / _MARK).exists():
-            raise BadFolder(
-                f"{folder} holds files that are not the demo's; name an empty or new folder"
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / _MARK).touch()
-    return folder
+    return (side, tenant), Addresses(server.ui_url, control.url, bridge.url or "", path)
 
 
 def _publish(result: Result, options: Options, folder: Path, console: Console) -> None:
@@ -230,27 +229,42 @@ def _publish(result: Result, options: Options, folder: Path, console: Console) -
     table = report.final_table(result.figures, options.seed, overlap=options.overlap)
     report.write_svg(table, folder / "table.svg")
     console.print(table)
-    for key, failures in sorted(result.runs[SEALWAX].failures.items()):
-        console.print(f"Sealwax, {key}: {'; '.join(failures)}", highlight=False, markup=False)
+    naive, ours = result.outcomes[NAIVE], result.outcomes[SEALWAX]
+    if naive.missing:
+        key = max(naive.missing, key=lambda key: len(naive.missing[key]))
+        console.print(report.example(key, naive.missing[key]), highlight=False)
+    for key in sorted(ours.missing.keys() | ours.run.failures.keys()):
+        lacking = report.things(ours.missing.get(key, ()))
+        reasons = "; ".join(ours.run.failures.get(key, ()))
+        line = f"Sealwax, {key}: lacks {lacking or 'nothing'}; {reasons}"
+        console.print(line, highlight=False, markup=False)
 
 
 def _say_where(options: Options, folder: Path, places: Addresses, console: Console) -> None:
     pdfs = len(list((folder / "completed").glob("*.pdf")))
     lines = [
-        f"Completed contracts and certificates: {folder / 'completed'} ({pdfs} PDFs)",
-        f"Figures: {options.document}   logs: {folder / 'logs'}",
+        f"Completed contracts and certificates: {_shown(folder / 'completed')} ({pdfs} PDFs);"
+        f" the naive client's: {_shown(folder / 'naive')}",
+        f"Figures: {_shown(options.document)}   logs: {_shown(folder / 'logs')}",
     ]
     if options.keep:
         lines += [
             f"Temporal web UI: {places.temporal_ui}",
             f"Provider's ledger: {_ledger_url(places.simulator)}",
             f"Bridge's counts: {places.bridge}/counts",
-            f"At a terminal: SEALWAX_CONFIG={places.settings} .venv/bin/python -m sealwax list",
+            "At a terminal: "
+            f"SEALWAX_CONFIG={_shown(places.settings)} .venv/bin/python -m sealwax list",
         ]
     else:
         lines.append("To look around in the Temporal web UI afterwards: make demo KEEP=1")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _shown(path: Path) -> Path:
+    """A path as a person would type it here."""
+    absolute = path.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 
 
 def _ledger_url(simulator: str) -> str:

@@ -17,7 +17,8 @@ import pypdf
 import pytest
 
 from demo.control import Control
-from demo.run import BadFolder, Options, prepare_folder
+from demo.folder import BadFolder, own_folder
+from demo.run import Options
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -200,15 +201,28 @@ def test_bad_options_are_refused_in_one_line(options: tuple[str, ...], says: str
 def test_only_a_folder_of_its_own_is_emptied(tmp_path: Path):
     """An earlier run's folder is emptied; one with other files is refused and stays as it is."""
     ours, other = tmp_path / "ours", tmp_path / "other"
-    prepare_folder(ours)
-    (ours / "old.txt").write_text("of an earlier run")
-    prepare_folder(ours)
-    assert not (ours / "old.txt").exists()
+    with own_folder(ours):
+        (ours / "logs").mkdir()
+        (ours / "logs" / "old.txt").write_text("of an earlier run")
+    with own_folder(ours):
+        assert not (ours / "logs").exists()
     other.mkdir()
     (other / "thesis.txt").write_text("the only copy")
-    with pytest.raises(BadFolder, match="not the demo's"):
-        prepare_folder(other)
+    with pytest.raises(BadFolder, match="not the demo's"), own_folder(other):
+        raise AssertionError("a folder of somebody else was taken")
     assert (other / "thesis.txt").read_text() == "the only copy"
+
+
+def test_a_folder_is_one_runs_at_a_time(tmp_path: Path):
+    """A second run in the same folder is refused and takes nothing away; afterwards it may run."""
+    folder = tmp_path / "demo"
+    with own_folder(folder):
+        (folder / "figures").write_text("of the first run")
+        with pytest.raises(BadFolder, match="another demo runs"), own_folder(folder):
+            raise AssertionError("two runs share a folder")
+        assert (folder / "figures").exists()
+    with own_folder(folder):
+        assert not (folder / "figures").exists()
 
 
 def test_the_document_lies_beside_the_folder():
