@@ -13,7 +13,6 @@ from sealwax.calls import Call, Close, Create, FindCreated, Mutate, Read
 from sealwax.envelope import (
     Envelope,
     Pending,
-    numbered,
     position,
     recipient_statuses,
     waiting_on,
@@ -200,7 +199,8 @@ def card(state: Envelope) -> str:
     lines = [f"## {_ICONS[state.status]} {state.status}", ""]
     if state.attention:
         lines += [f"> ⚠️ **Needs attention:** {_plain(state.attention)}", ""]
-    lines += [f"> ⚠️ {_plain(said)}" for said in state.facts.contradictions()]
+    for said in state.facts.contradictions():
+        lines += [f"> ⚠️ {_plain(said)}", ""]
     waited = waiting_on(state)
     if waited:
         since = waiting_since(state)
@@ -208,44 +208,51 @@ def card(state: Envelope) -> str:
             f"Waiting for **{_listed(waited)}**{f' since {_when(since)}' if since else ''}",
             "",
         ]
-    lines += _recipient_rows(state)
-    lines += [
-        "",
-        f"- Provider envelope: `{state.provider_envelope_id or 'not made yet'}`",
-        f"- Revision: {state.revision}",
-        f"- Webhooks: {state.events_seen} taken, {state.events_duplicate} repeated,"
-        f" {state.events_foreign} for another envelope{_last_event(state)}",
-    ]
-    lines += _queue_rows(state)
-    if state.archive:
-        names = _listed(f"{d.name} ({d.blob.size_bytes} bytes)" for d in state.archive)
-        lines += [f"- Archived: {names}"]
+    lines += ["**Recipients**, by routing order", "", *_recipient_rows(state), ""]
+    lines += ["**Queue**", "", *_queue_rows(state), ""]
+    lines += ["**Envelope**", "", *_envelope_rows(state), ""]
+    lines += ["**Lately**", ""]
+    lines += [f"- {_when(e.at)}: {_plain(e.text)}" for e in reversed(state.timeline[-6:])]
     return "\n".join(lines)
 
 
 def _recipient_rows(state: Envelope) -> list[str]:
     definition = state.definition if state.provider_envelope_id else state.order.definition
     statuses = recipient_statuses(state)
-    numbers = numbered(state, definition)
-    rows = ["| order | recipient | provider's id | status |", "|---|---|---|---|"]
+    rows = []
     for r in sorted(definition.recipients, key=lambda r: (r.routing_order, r.recipient_id)):
         status = statuses.get(r.recipient_id, RecipientStatus.CREATED)
-        kind = "" if r.kind == "signer" else " (copy)"
-        rows.append(
-            f"| {r.routing_order} | {r.recipient_id}{kind} | {numbers[r.recipient_id]} | {status} |"
-        )
+        kind = " (gets a copy)" if r.kind == "carbon_copy" else ""
+        rows.append(f"- {r.routing_order}: **{r.recipient_id}**{kind}, {status}")
     return rows
 
 
 def _queue_rows(state: Envelope) -> list[str]:
-    if not state.queue:
-        return ["- Queue: empty"]
-    rows = [f"- Queue: {len(state.queue)} waiting"]
+    rows = []
+    if state.in_flight is not None:
+        rows += [f"- now: {summary(state.in_flight)}"]
     if state.unknown is not None:
-        rows[0] += (
-            f"; the first got no answer since {_when(state.unknown.since)}, being looked into"
-        )
-    return rows + [f"  {i + 1}. {_pending(p)}" for i, p in enumerate(state.queue[:5])]
+        since = _when(state.unknown.since)
+        rows += [f"- the first got no answer since {since}; it is being looked into"]
+    if state.retry_at is not None and state.in_flight is None:
+        rows += [f"- next try at {_when(state.retry_at)}"]
+    rows += [f"- {i}. {_pending(p)}" for i, p in enumerate(state.queue[:5], 1)]
+    if len(state.queue) > 5:
+        rows += [f"- and {len(state.queue) - 5} more"]
+    return rows or ["- empty"]
+
+
+def _envelope_rows(state: Envelope) -> list[str]:
+    rows = [
+        f"- provider's id: `{state.provider_envelope_id or 'not made yet'}`",
+        f"- revision: {state.revision}",
+        f"- webhooks: {state.events_seen} taken, {state.events_duplicate} repeated,"
+        f" {state.events_foreign} for another envelope{_last_event(state)}",
+    ]
+    if state.archive:
+        names = _listed(f"{d.name} ({d.blob.size_bytes} bytes)" for d in state.archive)
+        rows += [f"- archived: {names}"]
+    return rows
 
 
 def _pending(pending: Pending) -> str:

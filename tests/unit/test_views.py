@@ -20,9 +20,9 @@ def test_the_card_says_who_is_waited_for_and_since_when():
     card = views.card(play.state)
 
     assert "Waiting for **buyer** since 2026-01-01 09:00:00 UTC" in card
-    assert "| 2 | seller | 2 | created |" in card
+    assert "- 2: **seller**, created" in card
     assert "last `recipient-sent`" in card
-    assert "Queue: empty" in card
+    assert "**Queue**\n\n- empty" in card
 
 
 def test_the_card_holds_no_name_and_no_address():
@@ -39,8 +39,10 @@ def test_the_card_tells_of_a_queue_whose_head_got_no_answer():
     play.answers(Unknown("dropped"))
 
     card = views.card(play.state)
-    assert "Queue: 2 waiting; the first got no answer since" in card
-    assert "1. Change subject or message (`a`)" in card
+    assert "- now: Look whether the last change landed" in card
+    assert "- the first got no answer since 2026-01-01 09:00:00 UTC" in card
+    assert "- 1. Change subject or message (`a`)" in card
+    assert "- 2. Change subject or message (`b`)" in card
 
 
 def test_summaries_are_in_the_words_of_the_trade():
