@@ -128,6 +128,18 @@ def test_every_missing_effect_is_seen(truths, number):
             assert found.lost_updates == 1, request
 
 
+@pytest.mark.parametrize("number", range(len(LIVES)))
+def test_what_is_missing_is_named(truths, number):
+    """Nothing is missing of an envelope as intended; of a harmed one exactly what was undone."""
+    life = LIVES[number]
+    belief = beliefs_of(truths)[life.key]
+    assert ledger.missing(life, account(*truths), belief) == ()
+    for request in life.draft:
+        harmed = copy.deepcopy(truths)
+        undo(request.change, life, harmed[number])
+        assert ledger.missing(life, account(*harmed), belief) == (request,)
+
+
 def test_a_change_that_was_never_accepted_is_not_lost(truths):
     """Missing without a wiped-out write: ineffective, the state wrong, but no lost update."""
     undo(workload.ChangeSubject(""), LIVES[0], truths[0])
