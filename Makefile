@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n auto --dist worksteal
 
 DEMO_OPTIONS := $(if $(SEED),--seed $(SEED)) $(if $(ENVELOPES),--envelopes $(ENVELOPES)) \
-  $(if $(OVERLAP),--overlap $(OVERLAP))
+  $(if $(OVERLAP),--overlap $(OVERLAP)) $(if $(KEEP),--keep) $(if $(KILL_WORKER),--kill-worker)
 
 .PHONY: help demo test test-unit check lock clean
 
@@ -27,7 +27,7 @@ help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target text; do \
 	  printf '  %-10s %s\n' "$$target" "$$text"; done
 
-demo: $(STAMP) ## Contracts from draft to completed on this machine (SEED= ENVELOPES= OVERLAP=on|off)
+demo: $(STAMP) ## Contracts from draft to completed on this machine (SEED= ENVELOPES= OVERLAP=on|off KEEP=1)
 	@exec $(BIN)/python -m demo $(DEMO_OPTIONS)
 
 test: $(STAMP) ## All tests (ARGS= goes to pytest)

@@ -114,6 +114,7 @@ def send(
     from sealwax.definition import RecipientKind
     from sealwax.intake import checked_definition
     from sealwax.keys import workflow_id
+    from sealwax.opening import open_client
     from sealwax.settings import load_settings
 
     async def command(terminal: Terminal) -> Exit:
@@ -124,19 +125,19 @@ def send(
         # Bad input is told as such also where Temporal cannot be reached.
         workflow_id(account, key)
         checked_definition(subject=subject, message=message, documents=files, recipients=recipients)
-        async with running.connected(settings) as client:
-            envelope = await client.create(
-                account=account,
-                key=key,
-                subject=subject,
-                documents=files,
-                recipients=recipients,
-                message=message,
-                send=not draft,
-                principal=principal,
-            )
-            until = ("created" if draft else "final") if wait else None
-            return await running.report_sent(terminal, envelope, until=until, timeout_s=timeout)
+        client = await open_client(settings)
+        envelope = await client.create(
+            account=account,
+            key=key,
+            subject=subject,
+            documents=files,
+            recipients=recipients,
+            message=message,
+            send=not draft,
+            principal=principal,
+        )
+        until = ("created" if draft else "final") if wait else None
+        return await running.report_sent(terminal, envelope, until=until, timeout_s=timeout)
 
     return running.run_command(common.json, command)
 
@@ -272,6 +273,7 @@ def list_(
     common = common or Common()
 
     from sealwax import running
+    from sealwax.opening import open_client
     from sealwax.settings import load_settings
     from sealwax.terminal import Exit
 
@@ -279,9 +281,8 @@ def list_(
         settings = load_settings(common.config)
         if account is not None:
             settings.account(account)
-        async with running.connected(settings) as client:
-            found = client.list(account, status, needs_attention or None, limit)
-            rows = [row async for row in found]
+        client = await open_client(settings)
+        rows = [row async for row in client.list(account, status, needs_attention or None, limit)]
         terminal.value_if_json([asdict(r) | {"started_at": r.started_at.isoformat()} for r in rows])
         terminal.table(
             ("account", "key", "status", "waiting on", "attention", "provider's id", "started"),

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sealwax import client as clients
-from sealwax.blobs import BlobError, BlobStore
-from sealwax.client import EnvelopeClient
-from sealwax.connection import ConnectionFailed, connect
+from sealwax.blobs import BlobError
+from sealwax.connection import ConnectionFailed
 from sealwax.definition import Recipient, RecipientKind, Refusal, RefusalCode
 from sealwax.handle import EnvelopeHandle
 from sealwax.messages import Snapshot
-from sealwax.settings import Settings, SettingsError, load_settings
+from sealwax.opening import open_client
+from sealwax.settings import SettingsError, load_settings
 from sealwax.terminal import Exit, Terminal, exit_of_refusal, progress_of
 
 
@@ -67,14 +67,6 @@ def exit_of(error: Exception) -> tuple[str, Exit] | None:
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[EnvelopeClient]:
-    """A client for what the settings say. Raises ``ConnectionFailed``, ``OSError``."""
-    temporal = await connect(settings.temporal)
-    blobs = BlobStore(settings.storage.blobs)
-    yield EnvelopeClient(temporal, blobs=blobs, task_queue=settings.temporal.task_queue)
-
-
-@asynccontextmanager
 async def one_envelope(
     config: Path | None, account: str | None, key: str
 ) -> AsyncIterator[EnvelopeHandle]:
@@ -88,8 +80,8 @@ async def one_envelope(
         raise Refusal(RefusalCode.BAD_INPUT, f"say which account with --account; one of: {known}")
     name = account if account is not None else next(iter(settings.accounts))
     settings.account(name)
-    async with connected(settings) as client:
-        yield client.envelope(name, key)
+    client = await open_client(settings)
+    yield client.envelope(name, key)
 
 
 async def report_sent(
