@@ -28,7 +28,7 @@ SIDES = (NAIVE, SEALWAX)
 _PLAIN_EVERY_S = 2.0
 _REFRESH_PER_S = 8.0
 _LINES_AROUND = 6
-_SVG_WIDTH = 108
+_SVG_WIDTH = 92
 # Without the fonts from the web; the viewer's own monospace font serves.
 _SVG_FORMAT = re.sub(r"@font-face \{\{.*?\}\}|<!--.*?-->", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 _STYLES = {"completed": "green", "declined": "yellow", "voided": "yellow", "waiting": "dim"}
@@ -49,34 +49,34 @@ _ROWS: tuple[tuple[str, Callable[[Figures], str], str], ...] = (
     (
         "changes in effect",
         lambda f: f"{f.mutations_effective} of {f.mutations_requested}",
-        "requested changes that stand in the envelope at the end",
+        "stand in the envelope at the end",
     ),
     (
         "overlapping writes",
         lambda f: str(f.overlapping_writes),
-        "writes made over another that was still being processed",
+        "made while another was in process",
     ),
     (
         "lost updates",
         lambda f: str(f.lost_updates),
-        "changes that the provider accepted and a later, overlapping write wiped out",
+        "accepted, then wiped out by another",
     ),
     (
         "duplicate envelopes",
         lambda f: str(f.duplicate_envelopes),
-        "second envelopes for one order, made by a job that was delivered twice",
+        "second ones, of a job that came twice",
     ),
     (
         "wrong final states",
         lambda f: str(f.wrong_final_states),
-        "envelopes that ended otherwise than intended, in status or content",
+        "status or content not as intended",
     ),
     (
         "completed",
         lambda f: f"{f.completed} of {f.envelopes}",
-        "envelopes signed to the end; the others were voided or declined",
+        "the others were voided or declined",
     ),
-    ("API calls", lambda f: str(f.api_calls), "calls of the provider's API, tokens not counted"),
+    ("API calls", lambda f: str(f.api_calls), "without those for tokens"),
 )
 _HARMS = ("lost updates", "duplicate envelopes", "wrong final states")
 
