@@ -93,10 +93,10 @@ def received(state: Envelope, event: ProviderEvent, now: datetime) -> Envelope:
 
 
 def _whose(state: Envelope, event: ProviderEvent) -> str:
-    if not event.name.startswith("recipient-"):
+    if not event.recipient:
         return ""
-    names = {number: recipient_id for recipient_id, number in state.numbers.items()}
-    return ", ".join(sorted({names.get(f.recipient, "?") for f in event.facts if f.recipient}))
+    ours = {number: recipient_id for recipient_id, number in state.numbers.items()}
+    return ours.get(event.recipient, f"the provider's recipient {event.recipient}")
 
 
 def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> Envelope:

@@ -156,6 +156,7 @@ class Fact:
 class ProviderEvent:
     """One verified webhook, normalised. Account and envelope id are as signed by the provider.
 
+    ``recipient`` is the provider's id of whom the event is about, "" for the envelope itself.
     ``needs_read``: the event says that something changed which it does not carry (a correction).
     """
 
@@ -167,6 +168,7 @@ class ProviderEvent:
     needs_read: bool = False
     received_at: datetime | None = None
     journal_ref: str = ""
+    recipient: str = ""
 
 
 @dataclass(frozen=True, slots=True)

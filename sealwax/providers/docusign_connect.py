@@ -98,6 +98,7 @@ class ConnectReader:
             provider_envelope_id=envelope,
             facts=(*_facts_of_event(name, recipient, summary), *shapes.envelope_facts(summary)),
             needs_read=_needs_read(name, recipient),
+            recipient=recipient,
         )
 
 

@@ -277,6 +277,16 @@ class TestWebhooks:
 
         assert play.state == replace(before, events_duplicate=1)
 
+    def test_the_timeline_names_whom_an_event_is_about(self):
+        """By the application's id, though the summary in it speaks of everybody."""
+        two = a_definition((a_recipient("buyer"), a_recipient("seller", 2, "Ben")))
+        everybody = (Fact("sent", "1", "g"), Fact("created", "2", "h"))
+        event = replace(an_event("recipient-sent", everybody), recipient="1")
+
+        play = Playbook.sent(an_order(two)).hears(event)
+
+        assert play.state.timeline[-1].text == "webhook recipient-sent (buyer)"
+
     def test_a_correction_is_read(self):
         """The event says that something changed and not what."""
         play = Playbook.sent().hears(an_event("envelope-corrected", (), needs_read=True))
