@@ -45,7 +45,7 @@ from sealwax.envelope import (
     unplaced,
 )
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
-from sealwax.mutations import Mutation, RemoveRecipients
+from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
 
 FAILURES_BEFORE_ATTENTION = 8
@@ -378,4 +378,4 @@ def _line(state: Envelope, now: datetime, text: str) -> tuple[Entry, ...]:
 
 
 def _named(call: Call) -> str:
-    return call.mutation.kind if isinstance(call, Mutate) else call.kind
+    return described(call.mutation) if isinstance(call, Mutate) else call.kind

@@ -38,7 +38,14 @@ from sealwax.envelope import (
     unplaced,
 )
 from sealwax.facts import EnvelopeStatus, ProviderEvent
-from sealwax.mutations import CreateEnvelope, Mutation, Projection, SendEnvelope, project
+from sealwax.mutations import (
+    CreateEnvelope,
+    Mutation,
+    Projection,
+    SendEnvelope,
+    described,
+    project,
+)
 from sealwax.observations import TOLD_BY_TABS
 
 
@@ -152,7 +159,7 @@ def _without_illegal_heads(state: Envelope, now: datetime) -> Envelope:
             project(_as_it_stands(state), head.mutation)
         except Refusal as refusal:
             state = answered(state, "refused", refusal.code, refusal.message)
-            state = told(state, now, f"{head.mutation.kind}: refused ({refusal.code})")
+            state = told(state, now, f"{described(head.mutation)}: refused ({refusal.code})")
         else:
             break
     return state

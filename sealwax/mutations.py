@@ -7,7 +7,7 @@ from a read whether a mutation took effect, which is how an unknown outcome is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -199,6 +199,43 @@ def _read_legal(text: str) -> dict[tuple[str, str], bool]:
 
 LEGAL = _read_legal(_LEGAL)
 """(mutation kind, envelope status) -> legal. Every pair is decided."""
+
+
+def described(mutation: Mutation) -> str:
+    """A mutation in a few words, with ids of ours and no personal data."""
+    match mutation:
+        case AddDocuments(documents=documents):
+            return f"Add document {', '.join(str(d.document_id) for d in documents)}"
+        case ReplaceDocument(document=document):
+            return f"Replace document {document.document_id}"
+        case RemoveDocuments(document_ids=ids):
+            return f"Remove document {', '.join(map(str, ids))}"
+        case AddRecipients(recipients=recipients):
+            return f"Add recipient {', '.join(r.recipient_id for r in recipients)}"
+        case RemoveRecipients(recipient_ids=ids):
+            return f"Remove recipient {', '.join(ids)}"
+        case UpdateRecipient(recipient_id=recipient_id):
+            return f"Update recipient {recipient_id}"
+        case SetTabs(recipient_id=recipient_id):
+            return f"Set the tabs of recipient {recipient_id}"
+        case ReorderRouting(orders=orders):
+            return f"Reorder routing of {', '.join(orders)}"
+        case CorrectEnvelope(recipients=changes):
+            of = f" of {', '.join(c.recipient_id for c in changes)}" if changes else ""
+            return f"Correct the envelope{of}"
+        case _:
+            return {
+                "create": "Create the draft",
+                "send": "Send the envelope",
+                "change_message": "Change subject or message",
+                "void": "Void the envelope",
+                "discard": "Discard the draft",
+            }[mutation.kind]
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
 
 LEAVES = {
     "create": EnvelopeStatus.CREATED,

@@ -19,18 +19,7 @@ from sealwax.envelope import (
 )
 from sealwax.facts import EnvelopeStatus, RecipientStatus
 from sealwax.messages import DocumentView, MutationResult, RecipientView, Snapshot, TimelineEntry
-from sealwax.mutations import (
-    AddDocuments,
-    AddRecipients,
-    CorrectEnvelope,
-    Mutation,
-    RemoveDocuments,
-    RemoveRecipients,
-    ReorderRouting,
-    ReplaceDocument,
-    SetTabs,
-    UpdateRecipient,
-)
+from sealwax.mutations import described
 
 _ICONS = {
     EnvelopeStatus.NEW: "🕓",
@@ -160,38 +149,6 @@ def summary(call: Call) -> str:
                 "bind": "Bind the provider's envelope id",
                 "archive": "Archive the completed documents",
             }[call.kind]
-
-
-def described(mutation: Mutation) -> str:
-    """A mutation in a few words, with ids of ours and no personal data."""
-    match mutation:
-        case AddDocuments(documents=documents):
-            return f"Add document {_listed(str(d.document_id) for d in documents)}"
-        case ReplaceDocument(document=document):
-            return f"Replace document {document.document_id}"
-        case RemoveDocuments(document_ids=ids):
-            return f"Remove document {_listed(map(str, ids))}"
-        case AddRecipients(recipients=recipients):
-            return f"Add recipient {_listed(r.recipient_id for r in recipients)}"
-        case RemoveRecipients(recipient_ids=ids):
-            return f"Remove recipient {_listed(ids)}"
-        case UpdateRecipient(recipient_id=recipient_id):
-            return f"Update recipient {recipient_id}"
-        case SetTabs(recipient_id=recipient_id):
-            return f"Set the tabs of recipient {recipient_id}"
-        case ReorderRouting(orders=orders):
-            return f"Reorder routing of {_listed(orders)}"
-        case CorrectEnvelope(recipients=changes):
-            of = f" of {_listed(c.recipient_id for c in changes)}" if changes else ""
-            return f"Correct the envelope{of}"
-        case _:
-            return {
-                "create": "Create the draft",
-                "send": "Send the envelope",
-                "change_message": "Change subject or message",
-                "void": "Void the envelope",
-                "discard": "Discard the draft",
-            }[mutation.kind]
 
 
 def card(state: Envelope) -> str:
