@@ -7,7 +7,7 @@ from a read whether a mutation took effect, which is how an unknown outcome is r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -201,6 +201,15 @@ LEGAL = _read_legal(_LEGAL)
 """(mutation kind, envelope status) -> legal. Every pair is decided."""
 
 
+LEAVES = {
+    "create": EnvelopeStatus.CREATED,
+    "send": EnvelopeStatus.SENT,
+    "void": EnvelopeStatus.VOIDED,
+    "discard": EnvelopeStatus.DELETED,
+}
+"""The status that a mutation itself brings about, where it brings one."""
+
+
 def described(mutation: Mutation) -> str:
     """A mutation in a few words, with ids of ours and no personal data."""
     match mutation:
@@ -231,19 +240,6 @@ def described(mutation: Mutation) -> str:
                 "void": "Void the envelope",
                 "discard": "Discard the draft",
             }[mutation.kind]
-
-
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(words)
-
-
-LEAVES = {
-    "create": EnvelopeStatus.CREATED,
-    "send": EnvelopeStatus.SENT,
-    "void": EnvelopeStatus.VOIDED,
-    "discard": EnvelopeStatus.DELETED,
-}
-"""The status that a mutation itself brings about, where it brings one."""
 
 
 @dataclass(frozen=True, slots=True)
