@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,8 @@ def test_every_change_leaves_a_mark_of_its_own():
                 if isinstance(left_out.change, workload.Void):
                     continue
                 rest = tuple(r for r in requests if r is not left_out)
-                assert workload.intended(replace(life, **{phase: rest})) != whole
+                fewer: dict[str, Any] = {phase: rest}
+                assert workload.intended(replace(life, **fewer)) != whole
 
 
 def test_addresses_are_unique_in_a_workload():

@@ -70,7 +70,9 @@ def _legal() -> list[str]:
     statuses = [s for s in SHOWN if any(LEGAL[k, s] for k in kinds)]
     head = ["Which mutation is legal in which status; in all others nothing is:", ""]
     head += [_row(["", *statuses]), _row(["---"] * (len(statuses) + 1))]
-    return head + [_row([kind, *("✓" if LEGAL[kind, s] else "" for s in statuses)]) for kind in kinds]
+    return head + [
+        _row([kind, *("✓" if LEGAL[kind, s] else "" for s in statuses)]) for kind in kinds
+    ]
 
 
 def _row(cells: list[str]) -> str:

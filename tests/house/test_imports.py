@@ -50,7 +50,11 @@ def test_the_contracts_hold() -> None:
         ("sealwax/facts.py", "import time", "The ground is the standard library's data types"),
         ("sealwax/definition.py", "import sealwax.messages", "every room has a floor"),
         ("sealwax/utils.py", "import json", "every room has a floor"),
-        ("sealwax/providers/docusign_shapes.py", "import httpx", "Contract, adapters and the reading of webhooks"),
+        (
+            "sealwax/providers/docusign_shapes.py",
+            "import httpx",
+            "Contract, adapters and the reading of webhooks",
+        ),
         ("activities/envelopes.py", "import sealwax.providers.http", "Workflow code never reaches"),
         ("sealwax/blobs.py", "import httpx", "Workflow code never reaches"),
         ("sealwax/client.py", "import sealwax.connection", "The client is handed a connection"),

@@ -98,9 +98,7 @@ async def _write(house: rig.Rig, workflow_id: str, path: Path) -> None:
 def _without_machine(value: Any) -> Any:
     """The history without the names of the processes that wrote it."""
     if isinstance(value, dict):
-        return {
-            k: "worker" if k == "identity" else _without_machine(v) for k, v in value.items()
-        }
+        return {k: "worker" if k == "identity" else _without_machine(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_without_machine(v) for v in value]
     return value
