@@ -16,6 +16,7 @@ from sealwax.calls import (
     Applied,
     Archived,
     Bind,
+    BridgeUp,
     Call,
     Close,
     Create,
@@ -24,11 +25,14 @@ from sealwax.calls import (
     Mutate,
     NotSent,
     Observed,
+    OpenView,
     Outcome,
     Read,
     Registered,
     Rejected,
+    RevokeView,
     Unknown,
+    ViewOpened,
 )
 from sealwax.envelope import (
     EVENT_KEYS_MAX,
@@ -36,6 +40,7 @@ from sealwax.envelope import (
     TIMELINE_LENGTH_MAX,
     Answer,
     AnswerState,
+    DuringSession,
     Entry,
     Envelope,
     Pending,
@@ -47,14 +52,26 @@ from sealwax.envelope import (
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
 from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
+from sealwax.session import End, granted, turned_away
 
 FAILURES_BEFORE_ATTENTION = 8
 
 
-def enqueued(state: Envelope, operation_id: str, mutation: Mutation, now: datetime) -> Envelope:
+def enqueued(
+    state: Envelope,
+    operation_id: str,
+    mutation: Mutation,
+    now: datetime,
+    during_session: DuringSession = "wait",
+) -> Envelope:
     """A mutation takes the last place in the queue."""
     pending = Pending(
-        operation_id, mutation_digest(mutation), mutation, state.sequence + 1, accepted_at=now
+        operation_id,
+        mutation_digest(mutation),
+        mutation,
+        state.sequence + 1,
+        accepted_at=now,
+        during_session=during_session,
     )
     return replace(state, sequence=state.sequence + 1, queue=(*state.queue, pending))
 
@@ -121,6 +138,8 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
                 provider=outcome.provider,
                 provider_account_id=outcome.provider_account_id,
                 timing=outcome.timing,
+                rules=outcome.rules,
+                return_origins=outcome.return_origins,
             )
             return _adopted(state, outcome.provider_envelope_id, now)
         case Applied() if isinstance(call, Create):
@@ -135,6 +154,10 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
             return told(replace(state, archive=documents), now, "completed documents archived")
         case Done() if isinstance(call, Bind):
             return replace(state, bound=True)
+        case ViewOpened() | BridgeUp():
+            return _of_session(state, call, outcome, started_at, now)
+        case Done() if isinstance(call, RevokeView):
+            return _revoked(state, now)
         case Done() if isinstance(call, Close):
             return told(replace(state, closed=True), now, f"closed: {state.status}")
         case _:
@@ -183,6 +206,8 @@ def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> 
     said = f"{outcome.code}: {outcome.message}" if outcome.message else outcome.code
     if isinstance(call, Read) and call.why == "confirm" and state.status is EnvelopeStatus.DELETED:
         return told(replace(state, confirmed=True), now, "the bin was emptied at the provider")
+    if isinstance(call, OpenView | RevokeView) and not outcome.needs_person:
+        return _session_rejected(state, call, outcome, now)
     if outcome.needs_person or not isinstance(call, Create | Mutate):
         wait = timedelta(seconds=max(state.timing.attention_retry_s, backoff_s(state)))
         state = replace(state, attention=said, failures=state.failures + 1, retry_at=now + wait)
@@ -272,6 +297,55 @@ def _read(
         state = told(state, now, f"{_named(mutate)}: it had landed")
         return _applied(state, mutate, Applied(seen.facts, guids), now)
     return _not_seen(state, unknown, verdict is None, started_at, now)
+
+
+def _of_session(
+    state: Envelope, call: Call, outcome: ViewOpened | BridgeUp, started_at: datetime, now: datetime
+) -> Envelope:
+    sessions = state.sessions
+    if isinstance(outcome, BridgeUp):
+        lease = sessions.lease
+        if lease is None:
+            return state
+        # Not up now: silence can count from its return at the earliest, so from now at best.
+        seen = replace(lease, bridge_up_since=outcome.since or now, bridge_asked_at=now)
+        return replace(state, sessions=replace(sessions, lease=seen))
+    wanted = sessions.opening
+    if wanted is None or not isinstance(call, OpenView):
+        return state
+    sessions = replace(sessions, opening=None)
+    if sessions.wanted(wanted.operation_id) is None:
+        # Withdrawn while the URL was on its way: nobody gets it, and unopened it dies by itself.
+        return replace(state, sessions=sessions)
+    sessions = granted(sessions, wanted, outcome.url, state.rules, now)
+    state = replace(state, sessions=sessions)
+    return told(state, now, f"signing session {sessions.last_token} for {wanted.recipient_id}")
+
+
+def _revoked(state: Envelope, now: datetime) -> Envelope:
+    lease = state.sessions.lease
+    if lease is None:
+        return state
+    state = replace(state, sessions=replace(state.sessions, lease=replace(lease, revoked=True)))
+    return told(state, now, f"signing URL of {lease.recipient_id} revoked")
+
+
+def _session_rejected(
+    state: Envelope, call: OpenView | RevokeView, outcome: Rejected, now: datetime
+) -> Envelope:
+    """A URL that is refused, or that cannot be revoked any more; what we know may be stale."""
+    sessions = state.sessions
+    state = replace(state, retry_at=None, failures=0, refresh_wanted=True)
+    if isinstance(call, RevokeView):
+        lease = sessions.lease
+        spent = None if lease is None else replace(lease, url="")
+        return replace(state, sessions=replace(sessions, lease=spent))
+    wanted, sessions = sessions.opening, replace(sessions, opening=None)
+    if wanted is not None:
+        why = f"{outcome.code}: {outcome.message}"
+        sessions = turned_away(sessions, wanted, End.REJECTED, now, why)
+    state = replace(state, sessions=sessions)
+    return told(state, now, f"signing session refused by the provider ({outcome.code})")
 
 
 def _not_seen(

@@ -15,20 +15,24 @@ from sealwax import keys
 from sealwax.absorb import answered, enqueued, finished, known, received, told
 from sealwax.calls import (
     Archive,
+    AskBridge,
     Bind,
     Call,
     Close,
     Create,
     FindCreated,
     Mutate,
+    OpenView,
     Outcome,
     Read,
     Register,
+    RevokeView,
 )
 from sealwax.definition import Definition, Refusal
 from sealwax.envelope import (
     CREATE_OPERATION,
     SEND_OPERATION,
+    DuringSession,
     Envelope,
     Order,
     Pending,
@@ -47,6 +51,24 @@ from sealwax.mutations import (
     project,
 )
 from sealwax.observations import TOLD_BY_TABS
+from sealwax.session import (
+    End,
+    Sessions,
+    Wanted,
+    asked,
+    closing,
+    next_of,
+    pinged,
+    returned,
+    turned_away,
+)
+from sealwax.signing import (
+    eligible,
+    held_by_session,
+    session_digest,
+    session_step,
+    settled_sessions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +77,40 @@ class MutationAccepted:
 
     operation_id: str
     mutation: Mutation
+    during_session: DuringSession = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAsked:
+    """A caller wants a signing session for a recipient, perhaps in the place of its own."""
+
+    operation_id: str
+    recipient_id: str
+    return_url: str
+    takeover: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPinged:
+    """The page of this session was open at that time."""
+
+    token: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReturned:
+    """The signer's browser came back from this session, with this ``event``."""
+
+    token: int
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed:
+    """The caller is done with its session, or no longer waits for one."""
+
+    operation_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +133,16 @@ class Woke:
     """A time that was asked for has come; or nothing happened, which changes nothing."""
 
 
-EnvelopeEvent = MutationAccepted | EventsReceived | CallFinished | Woke
+EnvelopeEvent = (
+    MutationAccepted
+    | SessionAsked
+    | SessionPinged
+    | SessionReturned
+    | SessionClosed
+    | EventsReceived
+    | CallFinished
+    | Woke
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +183,9 @@ def advance(
     match event:
         case MutationAccepted(operation_id=operation_id, mutation=mutation):
             if not known(state, operation_id):
-                state = enqueued(state, operation_id, mutation, now)
+                state = enqueued(state, operation_id, mutation, now, event.during_session)
+        case SessionAsked() | SessionPinged() | SessionReturned() | SessionClosed():
+            state = replace(state, sessions=_heard(state.sessions, event, now))
         case EventsReceived(events=events, unreadable=unreadable):
             if unreadable:
                 state = replace(state, events_unreadable=state.events_unreadable + unreadable)
@@ -133,10 +200,40 @@ def advance(
     return _decided(state, now)
 
 
+def _heard(
+    sessions: Sessions,
+    event: SessionAsked | SessionPinged | SessionReturned | SessionClosed,
+    now: datetime,
+) -> Sessions:
+    match event:
+        case SessionPinged(token=token, at=at):
+            return pinged(sessions, token, at)
+        case SessionReturned(token=token, event=said):
+            return returned(sessions, token, said)
+        case SessionClosed(operation_id=operation_id):
+            wanted = sessions.wanted(operation_id)
+            if wanted is not None:
+                return turned_away(sessions, wanted, End.WITHDRAWN, now, "no longer wanted")
+            lease = sessions.lease
+            mine = lease is not None and lease.operation_id == operation_id
+            return closing(sessions, End.CLOSED) if mine else sessions
+        case SessionAsked():
+            if sessions.digest_of(event.operation_id) is not None:
+                return sessions
+            digest = session_digest(event.recipient_id, event.return_url)
+            wanted = Wanted(event.operation_id, digest, event.recipient_id, event.return_url, now)
+            lease = sessions.lease
+            over = event.takeover and lease is not None
+            mine = over and lease is not None and lease.recipient_id == event.recipient_id
+            sessions = asked(sessions, wanted, first=mine)
+            return closing(sessions, End.TAKEN_OVER) if mine else sessions
+
+
 def _decided(state: Envelope, now: datetime) -> tuple[Envelope, tuple[Effect, ...]]:
     if state.in_flight is not None:
         return state, ()
     state = _without_illegal_heads(state, now)
+    state = settled_sessions(state, now)
     state = replace(state, final_since=(state.final_since or now) if state.final else None)
     if state.closed:
         return state, (Finish(),)
@@ -148,6 +245,9 @@ def _decided(state: Envelope, now: datetime) -> tuple[Envelope, tuple[Effect, ..
     state = replace(state, in_flight=upcoming, started_at=now)
     if isinstance(upcoming, Read):
         state = replace(state, facts_at_read=state.facts)
+    if isinstance(upcoming, OpenView):
+        wanted = next_of(state.sessions, eligible(state))
+        state = replace(state, sessions=replace(state.sessions, opening=wanted))
     return state, (Perform(upcoming),)
 
 
@@ -184,11 +284,17 @@ def _next(state: Envelope, now: datetime) -> Call | datetime | None:
     refresh_at = _refresh_at(state, now)
     if refresh_at is not None and refresh_at <= now:
         return Read("refresh")
-    if state.queue:
+    session = session_step(state, now)
+    if isinstance(session, AskBridge | RevokeView):
+        return session
+    if state.queue and not held_by_session(state, state.queue[0]):
         return _call_of(state, state.queue[0])
-    if state.final:
+    if isinstance(session, OpenView | Read):
+        return session
+    if state.final and not state.queue:
         return _closing(state, now)
-    return refresh_at
+    times = [t for t in (refresh_at, session) if isinstance(t, datetime)]
+    return min(times, default=None)
 
 
 def _look(state: Envelope, unknown: UnknownOutcome) -> Call:

@@ -15,6 +15,7 @@ from sealwax.definition import BlobRef, Definition
 from sealwax.facts import EnvelopeStatus, Fact
 from sealwax.mutations import Mutation
 from sealwax.observations import Observation
+from sealwax.session import SessionRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,51 @@ class Close:
     kind: Literal["close"] = "close"
 
 
-Call = Register | Create | FindCreated | Bind | Mutate | Read | Archive | Close
+@dataclass(frozen=True, slots=True)
+class OpenView:
+    """Ask for a signing URL of one embedded recipient. It is safe to repeat: a URL that nobody
+    got is only one more URL.
+
+    ``token`` is the fencing token that the session will have.
+    """
+
+    recipient: str
+    name: str
+    email: str
+    client_user_id: str
+    token: int
+    ping_every_s: float
+    kind: Literal["open_view"] = "open_view"
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeView:
+    """Make an unopened signing URL useless (SPEC Views_PostEnvelopeRecipientView: HTTP DELETE)."""
+
+    url: str
+    kind: Literal["revoke_view"] = "revoke_view"
+
+
+@dataclass(frozen=True, slots=True)
+class AskBridge:
+    """Since when the bridge has been up without a gap, so that silence may count."""
+
+    kind: Literal["ask_bridge"] = "ask_bridge"
+
+
+Call = (
+    Register
+    | Create
+    | FindCreated
+    | Bind
+    | Mutate
+    | Read
+    | Archive
+    | Close
+    | OpenView
+    | RevokeView
+    | AskBridge
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +169,16 @@ class Registered:
 
     ``provider_account_id`` is the account as the provider signs it in webhooks.
     ``provider_envelope_id`` is set where an earlier life of the envelope bound one.
+    ``return_origins`` lists where signers may be sent after signing, such as
+    ``https://app.example.com``.
     """
 
     provider: str
     provider_account_id: str
     timing: Timing
     provider_envelope_id: str = ""
+    rules: SessionRules = field(default_factory=SessionRules)
+    return_origins: tuple[str, ...] = ()
     kind: Literal["registered"] = "registered"
 
 
@@ -209,4 +258,32 @@ class Done:
     kind: Literal["done"] = "done"
 
 
-Outcome = Registered | Applied | Rejected | NotSent | Unknown | Observed | Found | Archived | Done
+@dataclass(frozen=True, slots=True)
+class ViewOpened:
+    """A signing URL. Whoever opens it first signs, so it reaches the asker and nobody else."""
+
+    url: str = field(repr=False)
+    kind: Literal["view_opened"] = "view_opened"
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeUp:
+    """Since when the bridge has been up without a gap; None where it is not up now."""
+
+    since: datetime | None
+    kind: Literal["bridge_up"] = "bridge_up"
+
+
+Outcome = (
+    Registered
+    | Applied
+    | Rejected
+    | NotSent
+    | Unknown
+    | Observed
+    | Found
+    | Archived
+    | Done
+    | ViewOpened
+    | BridgeUp
+)

@@ -42,6 +42,11 @@ class RefusalCode(StrEnum):
     BUSINESS_KEY_REUSED = "business_key_reused"
     BAD_KEY = "bad_key"
     CLOSED = "closed"
+    ALREADY_OPEN = "already_open"
+    NOT_EMBEDDED = "not_embedded"
+    BAD_RETURN_URL = "bad_return_url"
+    STALE_TOKEN = "stale_token"
+    UNKNOWN_SESSION = "unknown_session"
 
 
 class Refusal(Exception):

@@ -24,6 +24,7 @@ from sealwax.facts import (
     RecipientStatus,
 )
 from sealwax.mutations import Mutation, Projection, project
+from sealwax.session import SessionRules, Sessions
 
 CREATE_OPERATION = "sealwax:create"
 SEND_OPERATION = "sealwax:send"
@@ -32,6 +33,7 @@ EVENT_KEYS_MAX = 2_000
 HELD_EVENTS_MAX = 500
 
 AnswerState = Literal["applied", "refused", "rejected"]
+DuringSession = Literal["wait", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Pending:
     sequence: int
     accepted_at: datetime
     attempts: int = 0
+    during_session: DuringSession = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,9 @@ class Envelope:
     archive: tuple[ArchivedDocument, ...] | None = None
     closed: bool = False
     attention: str = ""
+    rules: SessionRules = field(default_factory=SessionRules)
+    return_origins: tuple[str, ...] = ()
+    sessions: Sessions = field(default_factory=Sessions)
     held: tuple[ProviderEvent, ...] = ()
     event_keys: tuple[str, ...] = ()
     events_seen: int = 0

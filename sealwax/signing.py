@@ -1,0 +1,303 @@
+"""Who may have a signing session, judged on an envelope's whole state.
+
+The lease itself (``sealwax.session``) knows nothing of envelopes; this is where routing order,
+statuses and the envelope's end decide who is eligible, refused, or has to wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from sealwax import keys
+from sealwax.calls import AskBridge, Call, OpenView, Read, RevokeView
+from sealwax.definition import Refusal, RefusalCode
+from sealwax.envelope import (
+    TIMELINE_LENGTH_MAX,
+    Entry,
+    Envelope,
+    Pending,
+    known_digest,
+    projected,
+    recipient_statuses,
+)
+from sealwax.facts import ACTED, EnvelopeStatus, RecipientStatus
+from sealwax.session import (
+    End,
+    Lease,
+    SessionRules,
+    Wanted,
+    closing,
+    ended,
+    next_of,
+    opened,
+    overdue_from,
+    silence_proven,
+    silent_from,
+    turned_away,
+)
+
+APPLICATION_URL_LENGTH_MAX = 2_000
+DISTURBING = frozenset(
+    {
+        "add_documents",
+        "replace_document",
+        "remove_documents",
+        "update_recipient",
+        "remove_recipients",
+        "reorder_routing",
+        "set_tabs",
+        "correct",
+        "void",
+    }
+)
+"""Mutations that change what a signer has before his eyes, or end it."""
+
+_IN_PROCESS = (EnvelopeStatus.SENT, EnvelopeStatus.DELIVERED)
+_ASKED = (RecipientStatus.SENT, RecipientStatus.DELIVERED, RecipientStatus.AUTORESPONDED)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def session_digest(recipient_id: str, return_url: str) -> str:
+    """What tells two session requests under one operation id apart."""
+    return keys.digest(("session", recipient_id, return_url))
+
+
+def check_session(
+    state: Envelope, operation_id: str, recipient_id: str, return_url: str, takeover: bool
+) -> None:
+    """Raise ``Refusal`` where a session may not even be waited for; nothing changes.
+
+    Asked again under a known operation id with the same body it is fine, and gets its ticket.
+    """
+    keys.check_opaque(operation_id, "operation id")
+    known = state.sessions.digest_of(operation_id) or known_digest(state, operation_id)
+    if known is not None:
+        if known != session_digest(recipient_id, return_url):
+            raise Refusal(
+                RefusalCode.OPERATION_ID_REUSED,
+                f"operation id {operation_id} was used for another request;"
+                " give each request its own id",
+            )
+        return
+    if state.closed or state.final:
+        raise Refusal(
+            RefusalCode.ILLEGAL_IN_STATUS,
+            f"nobody can sign any more: the envelope is {state.status}",
+        )
+    _check_recipient(state, recipient_id)
+    check_return_url(return_url, state.return_origins)
+    lease = state.sessions.lease
+    if lease is not None and lease.recipient_id == recipient_id and not takeover:
+        raise Refusal(
+            RefusalCode.ALREADY_OPEN,
+            f"recipient {recipient_id} has a signing session already; close it, or ask with"
+            " takeover, which loses what was typed there",
+        )
+
+
+def check_return_url(url: str, origins: tuple[str, ...]) -> None:
+    """Raise ``Refusal`` for a URL that a signer may not be sent to after signing."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        origin = f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        parts, host, origin = urlsplit(""), "", ""
+    if len(url) > APPLICATION_URL_LENGTH_MAX:
+        raise Refusal(
+            RefusalCode.BAD_RETURN_URL,
+            f"the return URL has {len(url)} characters; at most {APPLICATION_URL_LENGTH_MAX}"
+            " are allowed",
+        )
+    local = parts.scheme in ("http", "https") and host in _LOOPBACK
+    if not host or parts.username or not (parts.scheme == "https" or local):
+        raise Refusal(
+            RefusalCode.BAD_RETURN_URL,
+            "the return URL must be an https address of your application"
+            " (plain http on this machine's own address alone)",
+        )
+    if not local and origin not in origins:
+        raise Refusal(
+            RefusalCode.BAD_RETURN_URL,
+            f"signers may not be sent to {origin[:100]}; add it to return_origins under [sessions]",
+        )
+
+
+def eligible(state: Envelope) -> frozenset[str]:
+    """Our ids of embedded recipients whose turn it is."""
+    if state.status not in _IN_PROCESS:
+        return frozenset()
+    statuses = recipient_statuses(state)
+    return frozenset(
+        r.recipient_id
+        for r in state.definition.recipients
+        if r.client_user_id and statuses.get(r.recipient_id) in _ASKED
+    )
+
+
+def turned_away_for(state: Envelope, wanted: Wanted) -> tuple[End, str] | None:
+    """Why a waiting request can never be granted; None while it may."""
+    if state.final:
+        return End.ENVELOPE_ENDED, f"the envelope is {state.status}"
+    if not state.provider_envelope_id:
+        return None
+    if projected(state).definition.recipient(wanted.recipient_id) is None:
+        return End.NOT_A_RECIPIENT, f"{wanted.recipient_id} is no recipient any more"
+    status = recipient_statuses(state).get(wanted.recipient_id)
+    if status in ACTED:
+        return End.ALREADY_ACTED, f"recipient {wanted.recipient_id} has acted already ({status})"
+    return None
+
+
+def fate(state: Envelope, lease: Lease) -> End | None:
+    """What facts say of the live session: over, because its signer or its envelope is done."""
+    status = recipient_statuses(state).get(lease.recipient_id)
+    if status in (RecipientStatus.COMPLETED, RecipientStatus.SIGNED):
+        return End.SIGNED
+    if status is RecipientStatus.DECLINED:
+        return End.DECLINED
+    if state.final:
+        return End.ENVELOPE_ENDED
+    return None
+
+
+def settled_sessions(state: Envelope, now: datetime) -> Envelope:
+    """The sessions after everything that the state alone tells: ends, and refusals of waiters."""
+    state = _lease_settled(state, now)
+    for wanted in state.sessions.waiting:
+        refused = turned_away_for(state, wanted)
+        if refused is not None:
+            how, why = refused
+            sessions = turned_away(state.sessions, wanted, how, now, why)
+            state = replace(state, sessions=sessions)
+    return state
+
+
+def session_step(state: Envelope, now: datetime) -> Call | datetime | None:
+    """What the sessions ask for next: a call, or a time to look again, or nothing."""
+    sessions, rules = state.sessions, state.rules
+    lease = sessions.lease
+    if lease is None:
+        return _grant(state)
+    if lease.closing is not None and lease.url and not lease.revoked and rules.revoke_ends:
+        return RevokeView(lease.url)
+    due = silent_from(lease, rules)
+    if now >= due and not silence_proven(lease, rules, now):
+        return AskBridge()
+    flag_at = overdue_from(lease, rules)
+    return due if lease.flagged or now >= flag_at else min(due, flag_at)
+
+
+def held_by_session(state: Envelope, head: Pending) -> bool:
+    """Whether the head of the queue would disturb a live session and has to wait for it.
+
+    One that was asked for with ``during_session="end"`` has ended the session before.
+    """
+    return state.sessions.lease is not None and head.mutation.kind in DISTURBING
+
+
+def _lease_settled(state: Envelope, now: datetime) -> Envelope:
+    lease = state.sessions.lease
+    if lease is None:
+        return state
+    end = _end_of(state, lease, now)
+    if end is not None:
+        lost = end in (End.TAKEN_OVER, End.FOR_MUTATION) and opened(lease)
+        sessions = ended(state.sessions, end, now, lost=lost)
+        text = f"signing session {lease.token} of {lease.recipient_id} is over: {end}"
+        entry = Entry(now, text)
+        return replace(
+            state, sessions=sessions, timeline=(*state.timeline, entry)[-TIMELINE_LENGTH_MAX:]
+        )
+    head = state.queue[0] if state.queue else None
+    if head is not None and head.during_session == "end" and held_by_session(state, head):
+        state = replace(state, sessions=closing(state.sessions, End.FOR_MUTATION))
+        return _lease_settled(state, now) if lease.closing is None else state
+    if not lease.flagged and now >= overdue_from(lease, state.rules):
+        flagged = replace(lease, flagged=True)
+        attention = f"recipient {lease.recipient_id} has been signing for very long"
+        sessions = replace(state.sessions, lease=flagged)
+        return replace(state, sessions=sessions, attention=attention)
+    return state
+
+
+def _end_of(state: Envelope, lease: Lease, now: datetime) -> End | None:
+    """Whether the live session is known to be over, or silent for longer than it could live."""
+    rules = state.rules
+    told = fate(state, lease)
+    if told is not None:
+        return told
+    if lease.returned and rules.return_ends:
+        return End.RETURNED
+    if lease.revoked and rules.revoke_ends:
+        return lease.closing or End.NEVER_OPENED
+    if lease.closing is not None and _word_counts(lease, rules):
+        return lease.closing
+    if silence_proven(lease, rules, now):
+        return lease.closing or (End.SILENT if opened(lease) else End.NEVER_OPENED)
+    return None
+
+
+def _word_counts(lease: Lease, rules: SessionRules) -> bool:
+    """Whether the wish to end it is enough. An unopened URL is revoked first, where that works."""
+    if lease.url and rules.revoke_ends:
+        return False
+    return lease.closing in (End.TAKEN_OVER, End.FOR_MUTATION) or rules.close_ends
+
+
+def _grant(state: Envelope) -> Call | None:
+    wanted = next_of(state.sessions, eligible(state))
+    if wanted is None:
+        return None
+    # What was known before the last session ended, or before this one was asked for, may be stale.
+    fresh_from = max(wanted.asked_at, state.sessions.last_end_at or wanted.asked_at)
+    if state.read_at is None or state.read_at < fresh_from:
+        return Read("refresh")
+    held = state.definition.recipient(wanted.recipient_id)
+    if held is None:
+        return None
+    return OpenView(
+        state.numbers[wanted.recipient_id],
+        held.name,
+        held.email,
+        held.client_user_id,
+        state.sessions.last_token + 1,
+        state.rules.ping_every_s,
+    )
+
+
+def why_waiting(state: Envelope, wanted: Wanted) -> str:
+    """Why a request is not granted yet, in a person's words."""
+    if state.status not in _IN_PROCESS:
+        return f"the envelope is {state.status} and has to be sent first"
+    if wanted.recipient_id not in eligible(state):
+        return "others come first by routing order"
+    lease = state.sessions.lease
+    if lease is not None:
+        return f"recipient {lease.recipient_id} is signing"
+    return "next in line"
+
+
+def _check_recipient(state: Envelope, recipient_id: str) -> None:
+    definition = projected(state).definition
+    held = definition.recipient(recipient_id)
+    if held is None:
+        known = ", ".join(r.recipient_id for r in definition.recipients)
+        raise Refusal(
+            RefusalCode.UNKNOWN_RECIPIENT,
+            f"the envelope has no recipient {recipient_id[:40]!r}; it has {known}",
+        )
+    if not held.client_user_id:
+        raise Refusal(
+            RefusalCode.NOT_EMBEDDED,
+            f"recipient {recipient_id} signs by mail: only one with a client_user_id can have a"
+            " signing session in your application",
+        )
+    status = recipient_statuses(state).get(recipient_id)
+    if status in ACTED:
+        raise Refusal(
+            RefusalCode.RECIPIENT_HAS_ACTED,
+            f"recipient {recipient_id} has acted already ({status})",
+        )
