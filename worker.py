@@ -67,7 +67,8 @@ async def run(settings: Settings, announce: Path | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    client = await connect(settings.temporal)
+    keyring = settings.keyring()
+    client = await connect(settings.temporal, keyring)
     await register_search_attributes(client)
     registry = open_registry(settings.storage.registry)
     async with AsyncExitStack() as closing:
@@ -76,7 +77,7 @@ async def run(settings: Settings, announce: Path | None) -> None:
         activities = EnvelopeActivities(
             accounts=accounts,
             registry=registry,
-            blobs=BlobStore(settings.storage.blobs),
+            blobs=BlobStore(settings.storage.blobs, keyring),
             timing=settings.timing,
         )
         async with build_worker(client, settings, activities):

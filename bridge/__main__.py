@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-import uvicorn
 import uvloop
 
 from bridge.app import BridgeApp
 from bridge.forward import Forwarder, Pace
 from bridge.ingest import Source
+from bridge.serving import CannotListen, Server, announced, listen
 from bridge.sink import TemporalSink
 from sealwax.connection import connect
 from sealwax.providers.registry import webhook_reader
@@ -31,32 +29,8 @@ from sealwax.stores.journal import open_journal
 from sealwax.stores.registry import open_registry
 
 REQUESTS_AT_ONCE = 2000
-GRACEFUL_S = 5
-BACKLOG = 2048
 
 log = logging.getLogger("sealwax.bridge")
-
-
-class CannotListen(Exception):
-    """The address cannot be listened on. One line that says what to do."""
-
-
-class _Server(uvicorn.Server):
-    """Says when it listens, and leaves signals to the program around it."""
-
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._listening = listening
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Nothing: uvicorn would raise the signal again when it has stopped, before we have."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
-        self._listening()
 
 
 def sources(settings: Settings) -> dict[str, Source]:
@@ -82,15 +56,16 @@ async def run(settings: Settings, host: str, port: int, announce: Path | None) -
     Raises ``SettingsError``, ``StoreError`` and ``CannotListen`` before it listens.
     """
     accounts = sources(settings)
+    keyring = settings.keyring()
     async with AsyncExitStack() as closing:
-        journal = open_journal(settings.storage.journal)
+        journal = open_journal(settings.storage.journal, keyring)
         closing.push_async_callback(journal.close)
         registry = open_registry(settings.storage.registry)
         closing.push_async_callback(registry.close)
         forwarder = Forwarder(
             journal=journal,
             registry=registry,
-            sink=TemporalSink(lambda: connect(settings.temporal)),
+            sink=TemporalSink(lambda: connect(settings.temporal, keyring)),
             sources=accounts,
             now=_now,
             pace=Pace(park_s=settings.bridge.park_s),
@@ -109,19 +84,8 @@ async def run(settings: Settings, host: str, port: int, announce: Path | None) -
 async def _serve(
     app: BridgeApp, forwarder: Forwarder, host: str, port: int, announce: Path | None
 ) -> None:
-    listener = _listen(host, port)
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        limit_concurrency=REQUESTS_AT_ONCE,
-        timeout_graceful_shutdown=GRACEFUL_S,
-    )
-    server = _Server(config, lambda: _announce(announce, host, listener))
+    listener = listen(host, port, "bridge")
+    server = Server(app, REQUESTS_AT_ONCE, lambda: announced(announce, host, listener))
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -135,29 +99,6 @@ async def _serve(
     await server.serve([listener])
     forwarder.stop()
     await forwarding
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise CannotListen(
-            f"cannot listen on {host} port {port} ({reason});"
-            " set another host or port under [bridge]"
-        ) from error
-
-
-def _announce(file: Path | None, host: str, listener: socket.socket) -> None:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    shown = f"[{reachable}]" if ":" in reachable else reachable
-    url = f"http://{shown}:{listener.getsockname()[1]}"
-    log.info("listening at %s", url)
-    if file is not None:
-        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
-        unfinished.replace(file)
 
 
 def _now() -> datetime:

@@ -3,6 +3,9 @@
 A blob stands at ``sha256/ab/abcdef...`` under the store's folder and never changes. It is visible
 only once its bytes and its name are on disk, and its digest is checked on every read, so a
 reference that was handed out either yields exactly the bytes that were put or a typed error.
+
+The file is sealed; its name is the digest of the document itself. So who sees the folder can tell
+whether a document that he has is among them, and learns nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import os
 import re
 import tempfile
@@ -18,9 +22,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sealwax.crypto import Keyring, KeyUnknown, SealBroken, SealingStream, opened_stream
 from sealwax.definition import BlobRef
 
 CHUNK_BYTES = 1024 * 1024
+PURPOSE = "blob"
 ABANDONED_AFTER_S = 24 * 3600.0
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -36,6 +42,10 @@ class BlobMissing(BlobError):
 
 class BlobCorrupt(BlobError):
     """The bytes on disk are not those that were put."""
+
+
+class BlobSealed(BlobError):
+    """The blob was sealed under a key that is not here."""
 
 
 class Blobs(Protocol):
@@ -57,10 +67,14 @@ class Blobs(Protocol):
 
 
 class BlobStore:
-    """Blobs in a folder of the local disk, safe from several tasks and processes at once."""
+    """Blobs in a folder of the local disk, safe from several tasks and processes at once.
 
-    def __init__(self, folder: Path) -> None:
+    Raises ``OSError`` where the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, keyring: Keyring) -> None:
         self._folder = folder
+        self._keyring = keyring
         self._unfinished = folder / "unfinished"
         self._unfinished.mkdir(parents=True, exist_ok=True)
         self._sweep()
@@ -83,7 +97,7 @@ class BlobStore:
     async def read(self, ref: BlobRef) -> bytes:
         """The bytes, verified against digest and size.
 
-        Raises ``BlobMissing`` or ``BlobCorrupt``.
+        Raises ``BlobMissing``, ``BlobCorrupt`` or ``BlobSealed``.
         """
         return await asyncio.to_thread(self._read, ref)
 
@@ -91,13 +105,15 @@ class BlobStore:
         """The bytes in chunks.
 
         The last chunk is held back until all of them are verified, so that nobody ever holds a
-        whole blob that is not the one that was put. Raises ``BlobMissing`` or ``BlobCorrupt``.
+        whole blob that is not the one that was put. Raises ``BlobMissing``, ``BlobCorrupt`` or
+        ``BlobSealed``.
         """
         source = await asyncio.to_thread(self._open, ref)
         try:
             check = _Check(ref)
+            chunks = self._opened(source, ref)
             held = b""
-            while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 await asyncio.to_thread(check.take, chunk)
                 if held:
                     yield held
@@ -119,7 +135,7 @@ class BlobStore:
             return self._put_chunks(iter(lambda: file.read(CHUNK_BYTES), b""), media_type)
 
     def _put_chunks(self, chunks: Iterator[bytes], media_type: str) -> BlobRef:
-        writing = _Writing(self._unfinished)
+        writing = _Writing(self._unfinished, self._keyring)
         try:
             for chunk in chunks:
                 writing.take(chunk)
@@ -128,7 +144,7 @@ class BlobStore:
             writing.discard()
 
     async def _put_stream(self, chunks: AsyncIterable[bytes], media_type: str) -> BlobRef:
-        writing = await asyncio.to_thread(_Writing, self._unfinished)
+        writing = await asyncio.to_thread(_Writing, self._unfinished, self._keyring)
         try:
             async for chunk in chunks:
                 await asyncio.to_thread(writing.take, chunk)
@@ -155,12 +171,25 @@ class BlobStore:
             ) from None
 
     def _read(self, ref: BlobRef) -> bytes:
-        with self._open(ref) as source:
-            content = source.read()
         check = _Check(ref)
-        check.take(content)
+        content = io.BytesIO()
+        with self._open(ref) as source:
+            for chunk in self._opened(source, ref):
+                check.take(chunk)
+                content.write(chunk)
         check.finish()
-        return content
+        return content.getvalue()
+
+    def _opened(self, source: BinaryIO, ref: BlobRef) -> Iterator[bytes]:
+        try:
+            yield from opened_stream(self._keyring, source.read, PURPOSE)
+        except KeyUnknown as error:
+            raise BlobSealed(f"blob {ref.digest}: {error}") from None
+        except SealBroken:
+            raise BlobCorrupt(
+                f"blob {ref.digest} is damaged, or was not sealed with our key;"
+                " put the document again"
+            ) from None
 
     def _sweep(self) -> None:
         """Remove what a crash left half-written, long after anybody could still write it."""
@@ -172,22 +201,24 @@ class BlobStore:
 
 
 class _Writing:
-    """A blob on its way to disk, under a name that nobody reads."""
+    """A blob on its way to disk, sealed, under a name that nobody reads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keyring: Keyring) -> None:
         descriptor, name = tempfile.mkstemp(dir=folder)
         self._path: Path | None = Path(name)
         self._file = os.fdopen(descriptor, "wb")
+        self._sealing = SealingStream(keyring, PURPOSE)
         self.hasher = hashlib.sha256()
         self.size_bytes = 0
 
     def take(self, chunk: bytes) -> None:
         self.hasher.update(chunk)
         self.size_bytes += len(chunk)
-        self._file.write(chunk)
+        self._file.write(self._sealing.take(chunk))
 
     def finish(self, target: Path) -> None:
         assert self._path is not None
+        self._file.write(self._sealing.finish())
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()

@@ -2,7 +2,7 @@
 
 ::
 
-    client = EnvelopeClient(await Client.connect(...), blobs=BlobStore(folder))
+    client = EnvelopeClient(await Client.connect(...), blobs=BlobStore(folder, keyring))
     envelope = await client.create(account="acme", key="order-17", subject="Contract",
                                    documents=["contract.pdf"], recipients=[Recipient(...)])
     await envelope.update_recipient("buyer", email="new@example.com")

@@ -1,7 +1,6 @@
 """How every program of Sealwax reaches Temporal: one address, one way to write payloads.
 
-Payloads are JSON as pydantic writes it (``encoding: json/plain``), so that other languages can
-read and write them.
+Payloads are encrypted always (see ``sealwax.payloads``); nobody connects without a key.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from temporalio.api.operatorservice.v1 import (
     ListSearchAttributesRequest,
 )
 from temporalio.client import Client, GrpcCompression
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from sealwax.messages import SEARCH_ATTRIBUTES
+from sealwax.payloads import client_options
 
 if TYPE_CHECKING:
+    from sealwax.crypto import Keyring
     from sealwax.settings import TemporalSettings
 
 CONNECT_TIMEOUT_S = 10.0
@@ -42,8 +42,10 @@ class ConnectionFailed(Exception):
     """Temporal cannot be reached; the one-line message names the address and what to do."""
 
 
-async def connect(temporal: TemporalSettings) -> Client:
+async def connect(temporal: TemporalSettings, keyring: Keyring) -> Client:
     """A connected client for the address and namespace of ``temporal``.
+
+    All that it sends is encrypted with the current key of ``keyring``, headers and failures too.
 
     With ``temporal.profile`` the connection (TLS and API key included) comes from that profile of
     Temporal's own client configuration (docs.temporal.io, environment configuration), which may
@@ -60,7 +62,7 @@ async def connect(temporal: TemporalSettings) -> Client:
         return await Client.connect(
             **options,
             grpc_compression=compression,
-            data_converter=pydantic_data_converter,
+            **client_options(keyring),
             connect_timeout=timedelta(seconds=CONNECT_TIMEOUT_S),
         )
     except (RuntimeError, ValueError, OSError) as error:

@@ -17,6 +17,7 @@ async def open_client(config: Path | Settings | None = None) -> EnvelopeClient:
     ``SettingsError``, ``ConnectionFailed``, ``OSError`` where the blob folder cannot be made.
     """
     settings = config if isinstance(config, Settings) else load_settings(config)
-    temporal = await connect(settings.temporal)
-    blobs = BlobStore(settings.storage.blobs)
+    keyring = settings.keyring()
+    temporal = await connect(settings.temporal, keyring)
+    blobs = BlobStore(settings.storage.blobs, keyring)
     return EnvelopeClient(temporal, blobs=blobs, task_queue=settings.temporal.task_queue)

@@ -11,6 +11,7 @@ from pathlib import Path
 from sealwax import client as clients
 from sealwax.blobs import BlobError
 from sealwax.connection import ConnectionFailed
+from sealwax.crypto import CryptoError
 from sealwax.definition import Recipient, RecipientKind, Refusal, RefusalCode
 from sealwax.handle import EnvelopeHandle
 from sealwax.messages import Snapshot
@@ -60,6 +61,8 @@ def exit_of(error: Exception) -> tuple[str, Exit] | None:
             return "temporal_unreachable", Exit.UNREACHABLE
         case SettingsError():
             return "settings", Exit.BAD_INPUT
+        case CryptoError():
+            return "encryption", Exit.BAD_INPUT
         case BlobError() | OSError():
             return "storage", Exit.BAD_INPUT
         case _:

@@ -14,9 +14,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -27,18 +25,39 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
     SecretStr,
     ValidationError,
     model_validator,
 )
-from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sealwax.calls import Timing
+from sealwax.crypto import KEY_ADVICE, BadKey, Keyring, check_key_id, parse_key
 from sealwax.definition import Refusal
 from sealwax.keys import check_account
 from sealwax.messages import TASK_QUEUE
+from sealwax.secret_references import (
+    SecretReference,
+    SettingsError,
+    folder_of_settings,
+    relative_to,
+    why_unreadable,
+)
+
+__all__ = [
+    "AccountSettings",
+    "BridgeSettings",
+    "CodecSettings",
+    "EncryptionSettings",
+    "PrincipalSettings",
+    "SecretReference",
+    "Settings",
+    "SettingsError",
+    "StorageSettings",
+    "TemporalSettings",
+    "load_settings",
+]
 
 FILE_VARIABLE = "SEALWAX_CONFIG"
 FILE_NAME = "sealwax.toml"
@@ -49,76 +68,6 @@ ProviderName = Literal["docusign"]
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_SECRET_ADVICE = (
-    "a secret never stands in the settings; keep it in a file and write 'file:PATH',"
-    " or in the environment and write 'env:NAME'"
-)
-_folder: ContextVar[Path] = ContextVar("folder of the settings file")
-
-
-class SettingsError(Exception):
-    """The settings cannot be used. One line: which key, what is wrong, what to do."""
-
-
-class SecretReference:
-    """Where a secret stands: an environment variable or a file. Holds no secret itself."""
-
-    # No dataclass: pydantic-settings would read a variable that sets one as JSON.
-    __slots__ = ("name", "scheme")
-
-    def __init__(self, scheme: Literal["env", "file"], name: str) -> None:
-        self.scheme = scheme
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"SecretReference({self.scheme}:{self.name})"
-
-    @classmethod
-    def parse(cls, text: object) -> SecretReference:
-        """Read ``env:NAME`` or ``file:PATH``. Says nothing of a text that is neither."""
-        if isinstance(text, cls):
-            return text
-        scheme, _, name = text.partition(":") if isinstance(text, str) else ("", "", "")
-        name = name.strip()
-        if not name or scheme not in ("env", "file"):
-            raise PydanticCustomError("secret", _SECRET_ADVICE)
-        if scheme == "env":
-            return cls("env", name)
-        return cls("file", str(_folder.get(Path()) / Path(name).expanduser()))
-
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[Any], handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(cls.parse)
-
-    def secret(self) -> SecretStr:
-        """The secret as it is now, without a line end after it. Raises ``SettingsError``."""
-        if self.scheme == "env":
-            text = os.environ.get(self.name, "")
-            if not text.strip():
-                raise SettingsError(
-                    f"the environment variable {self.name}, which the settings name for a secret,"
-                    " is not set; set it"
-                )
-        else:
-            try:
-                text = Path(self.name).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(
-                    f"the file {self.name}, which the settings name for a secret, cannot be read"
-                    f" ({_reason(error)}); put the secret there"
-                ) from None
-            if not text.strip():
-                raise SettingsError(
-                    f"the file {self.name}, which the settings name for a secret, is empty;"
-                    " put the secret there"
-                )
-        return SecretStr(text.rstrip("\r\n"))
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or "unreadable") if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def _guid(text: str) -> str:
@@ -154,7 +103,7 @@ def _url_or_nothing(text: str) -> str:
 
 
 def _path(path: Path) -> Path:
-    return _folder.get(Path()) / path.expanduser()
+    return folder_of_settings.get(Path()) / path.expanduser()
 
 
 def _timing_keys(value: object) -> object:
@@ -223,6 +172,72 @@ class StorageSettings(Part):
     def blobs(self) -> Path:
         """The documents' folder."""
         return self.folder / "blobs"
+
+
+def _key_ids(keys: dict[str, SecretReference]) -> dict[str, SecretReference]:
+    for key_id in keys:
+        try:
+            check_key_id(key_id)
+        except BadKey as error:
+            raise PydanticCustomError("key", "{why}", {"why": str(error)}) from None
+    return keys
+
+
+class EncryptionSettings(Part):
+    """``[encryption]``: the keys of all that is kept, and the id of the one that seals.
+
+    Every key in ``keys`` opens. To replace the current one, add the new one everywhere, then name
+    it as ``current``; the old one stays for as long as something sealed with it is kept.
+    """
+
+    current: str
+    keys: Annotated[dict[str, SecretReference], AfterValidator(_key_ids)]
+
+    def keyring(self) -> Keyring:
+        """The keys as they are now. Raises ``SettingsError``, never with a key in it."""
+        found = {}
+        for key_id, reference in self.keys.items():
+            try:
+                reference.check_private()
+                found[key_id] = parse_key(reference.secret().get_secret_value())
+            except BadKey as error:
+                raise SettingsError(f"encryption.keys.{key_id}: {error}") from None
+        try:
+            return Keyring(self.current, found)
+        except BadKey as error:
+            raise SettingsError(f"encryption.current: {error}") from None
+
+
+_CODEC_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,}")
+
+
+class CodecSettings(Part):
+    """``[codec]``: the program that shows payloads to people (``python -m bridge.codec``).
+
+    ``token`` protects it; ``origins`` are the exact addresses of the web UIs whose pages may ask,
+    such as ``http://localhost:8233``.
+    """
+
+    host: Name = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8788
+    origins: tuple[Url, ...] = ("http://localhost:8233", "http://127.0.0.1:8233")
+    token: SecretReference | None = None
+
+    def secret_token(self) -> str:
+        """The token as it is now. Raises ``SettingsError`` where it is none or easy to guess."""
+        if self.token is None:
+            raise SettingsError(
+                "codec.token: missing; put 32 or more random letters and digits into a file and"
+                " write token = 'file:PATH' under [codec]"
+            )
+        self.token.check_private()
+        text = self.token.secret().get_secret_value()
+        if not _CODEC_TOKEN.fullmatch(text):
+            raise SettingsError(
+                "codec.token: must be 32 or more letters, digits, '_' and '-', so that nobody"
+                " guesses it; make one with `openssl rand -hex 32`"
+            )
+        return text
 
 
 class BridgeSettings(Part):
@@ -309,6 +324,8 @@ class Settings(BaseSettings):
 
     temporal: TemporalSettings = TemporalSettings()
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    encryption: EncryptionSettings
+    codec: CodecSettings = CodecSettings()
     timing: Annotated[Timing, BeforeValidator(_timing_keys), AfterValidator(_timing_positive)] = (
         Timing()
     )
@@ -326,6 +343,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
         return env_settings, init_settings
+
+    def keyring(self) -> Keyring:
+        """The keys of ``[encryption]``, read now. Raises ``SettingsError``."""
+        return self.encryption.keyring()
 
     def account(self, name: str) -> AccountSettings:
         """The account of that name. Raises ``SettingsError``."""
@@ -350,7 +371,7 @@ def load_settings(path: Path | None = None) -> Settings:
     else:
         raise SettingsError(f"no settings file {file}; write one, or name it with {FILE_VARIABLE}")
     _check_variables()
-    with _relative_to(file.parent):
+    with relative_to(file.parent):
         try:
             return Settings(**content)
         except ValidationError as error:
@@ -368,7 +389,9 @@ def _read(file: Path) -> dict[str, Any]:
             f"no settings file {file}; write one, or name another with {FILE_VARIABLE}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} cannot be read ({_reason(error)}); correct that") from None
+        raise SettingsError(
+            f"{file} cannot be read ({why_unreadable(error)}); correct that"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file} is not TOML: {' '.join(str(error).split())}") from None
 
@@ -389,15 +412,6 @@ def _variable_advice(error: ValueError) -> str:
     return f"{variable} is not readable; set single keys instead, such as {variable}__KEY"
 
 
-@contextmanager
-def _relative_to(folder: Path) -> Iterator[None]:
-    token = _folder.set(folder)
-    try:
-        yield
-    finally:
-        _folder.reset(token)
-
-
 def _line(error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_input=False, include_context=True)
     first, more = problems[0], len(problems) - 1
@@ -408,6 +422,8 @@ def _line(error: ValidationError) -> str:
 
 def _advice(problem: ErrorDetails) -> str:
     kind, message = problem["type"], problem["msg"]
+    if kind == "missing" and problem["loc"] == ("encryption",):
+        return f"missing; nothing starts without a key: name it there ({KEY_ADVICE})"
     if kind == "missing":
         return "missing; add it"
     if kind == "extra_forbidden":

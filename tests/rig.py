@@ -25,6 +25,7 @@ from sealwax.definition import Recipient
 from sealwax.handle import EnvelopeHandle
 from sealwax.settings import Settings, load_settings
 from sealwax.stores.registry import open_registry
+from tests import keys
 from worker import build_worker
 
 ACCOUNT = "acme"
@@ -164,6 +165,7 @@ address = "{address}"
 task_queue = "{task_queue}"
 [storage]
 folder = "{folder / "data"}"
+{keys.SETTINGS}
 [timing]
 {timings}
 [bridge]
@@ -195,6 +197,7 @@ async def running(
     bridge_port: int = 0,
 ) -> AsyncIterator[Rig]:
     """A rig with an account of its own; with ``work`` the worker runs from the start."""
+    temporal = keys.encrypting(temporal)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
         desk = Desk(simulator_url, http)
@@ -212,7 +215,7 @@ async def running(
         registry = open_registry(settings.storage.registry)
         stack.push_async_callback(registry.close)
         accounts = await stack.enter_async_context(ConfiguredAccounts(settings))
-        blobs = BlobStore(settings.storage.blobs)
+        blobs = BlobStore(settings.storage.blobs, keys.KEYRING)
         activities = EnvelopeActivities(
             accounts=accounts, registry=registry, blobs=blobs, timing=settings.timing
         )

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from demo.stack import LEASH
 from demo.temporal_dev import DYNAMIC_CONFIG, dynamic_config_arguments, temporal_binary
+from sealwax.payloads import data_converter
+from tests.keys import KEYRING
 
 TIME_SKIPPING: Mapping[str, str] = {"frontend.WorkflowTimeSkippingEnabled": "true"}
 
@@ -44,7 +45,7 @@ def leashed_binary(folder: Path) -> Path:
 async def start_time_skipping(folder: Path) -> WorkflowEnvironment:
     """A real server that skips time per workflow: a 30-day timer takes milliseconds."""
     return await WorkflowEnvironment.start_time_skipping_v2(
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(KEYRING),
         dev_server_existing_path=str(leashed_binary(folder)),
         dev_server_log_level="error",
         dev_server_extra_args=_arguments({**DYNAMIC_CONFIG, **TIME_SKIPPING}),
@@ -54,7 +55,7 @@ async def start_time_skipping(folder: Path) -> WorkflowEnvironment:
 async def start_real_time(folder: Path) -> WorkflowEnvironment:
     """A real server with real time, and the flags of the local one."""
     return await WorkflowEnvironment.start_local(
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(KEYRING),
         dev_server_existing_path=str(leashed_binary(folder)),
         dev_server_log_level="error",
         dev_server_extra_args=_arguments(DYNAMIC_CONFIG),

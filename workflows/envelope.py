@@ -9,14 +9,12 @@ from datetime import timedelta
 from typing import Any, cast
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.common import RawValue, SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError
 
 # Passed through: these modules are pure, or only name protocols, and their enums and types must be
 # the same objects inside and outside of the sandbox.
 with workflow.unsafe.imports_passed_through():
-    from pydantic import ValidationError
-
     from activities import envelopes as activities
     from sealwax import messages, views
     from sealwax.advance import (
@@ -32,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
         opened,
     )
     from sealwax.calls import Call, Create, Mutate, NotSent, Outcome, Unknown
+    from sealwax.crypto import CryptoError
     from sealwax.definition import Refusal, RefusalCode, check_definition
     from sealwax.envelope import Envelope, check_acceptable, position, waiting_on
     from workflows.policies import GRACE, HEARTBEAT_TIMEOUT, POLICIES
@@ -115,15 +114,22 @@ class EnvelopeWorkflow:
             raise _error(_unknown_operation(asked.operation_id))
 
     @workflow.signal(name=messages.SIGNAL_EVENTS)
-    def provider_events(self, batch: Any) -> None:
-        """Webhooks from the bridge. Taken as plain JSON: what cannot be read is told, not lost."""
+    def provider_events(self, batch: RawValue) -> None:
+        """Webhooks from the bridge. Taken raw: what is plain or cannot be read is told, not lost.
+
+        The SDK drops a signal whose arguments it cannot decode, with a line in the worker's log.
+        """
         try:
-            events = messages.EventBatch.model_validate(batch).events
-        except ValidationError as error:
-            workflow.logger.error("a batch of webhooks could not be read: %s", error.error_count())
+            (read,) = workflow.payload_converter().from_payloads(
+                [batch.payload], [messages.EventBatch]
+            )
+        except (CryptoError, KeyError, RuntimeError) as error:
+            workflow.logger.error("a batch of webhooks is not readable: %s", type(error).__name__)
+            read = None
+        if isinstance(read, messages.EventBatch):
+            self._take(EventsReceived(read.events))
+        else:
             self._take(EventsReceived((), unreadable=1))
-            return
-        self._take(EventsReceived(events))
 
     @workflow.query(name=messages.QUERY_SNAPSHOT)
     def snapshot(self) -> messages.Snapshot:

@@ -2,6 +2,9 @@
 
 Whatever waits when the thread turns to it is written in one transaction, so the cost of a sync is
 shared by all who wait, and an answer still means that the bytes are on disk.
+
+Headers and body are sealed, each bound to its row's account, token and event key. The columns by
+which rows are found hold digests, provider's ids and names of event kinds, and stand in clear.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
+from sealwax.crypto import CryptoError, Keyring, SealBroken, open_sealed, seal
 from sealwax.stores.base import (
     Appended,
     EnvelopeName,
@@ -33,12 +37,13 @@ from sealwax.stores.sqlite import open_reader, open_writer
 
 T = TypeVar("T")
 
-APPLICATION_ID = 0x53574A4C
+APPLICATION_ID = 0x53574A32
 GROUP_MAX = 512
 WAITING_MAX = 20_000
 WAITING_BYTES_MAX = 256 * 1024 * 1024
 READ_BYTES_MAX = 16 * 1024 * 1024
 DUE_ROWS_PER_ENVELOPE = 20
+SEALED_IN_LINE_BYTES = 256 * 1024
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS webhook (
@@ -49,7 +54,7 @@ CREATE TABLE IF NOT EXISTS webhook (
     provider TEXT NOT NULL,
     event_name TEXT NOT NULL,
     provider_envelope_id TEXT NOT NULL,
-    headers TEXT NOT NULL,
+    headers BLOB NOT NULL,
     body BLOB NOT NULL,
     received_at TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -115,16 +120,17 @@ class _Job:
     done: Future[Any]
 
 
-def open_journal(path: Path) -> SqliteJournal:
+def open_journal(path: Path, keyring: Keyring) -> SqliteJournal:
     """The journal in this file, made where it is not there. Raises ``StoreUnusable``."""
     writer = open_writer(path, _SCHEMA, APPLICATION_ID)
-    return SqliteJournal(writer, open_reader(path))
+    return SqliteJournal(writer, open_reader(path), keyring)
 
 
 class SqliteJournal:
     """See ``stores.base.Journal``. Readers have a connection and a thread of their own."""
 
-    def __init__(self, writer: apsw.Connection, reader: apsw.Connection) -> None:
+    def __init__(self, writer: apsw.Connection, reader: apsw.Connection, keyring: Keyring) -> None:
+        self._keyring = keyring
         self._writer = writer
         self._reader = reader
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -138,7 +144,10 @@ class SqliteJournal:
 
     async def append(self, webhook: Webhook) -> Appended:
         """See ``Journal.append``."""
-        values = _values(webhook)
+        if len(webhook.body) > SEALED_IN_LINE_BYTES:
+            values = await asyncio.to_thread(_values, webhook, self._keyring)
+        else:
+            values = _values(webhook, self._keyring)
 
         def work(connection: apsw.Connection) -> Appended:
             found = connection.execute(_APPEND, values).fetchall()
@@ -246,7 +255,7 @@ class SqliteJournal:
             rows: list[JournalRow] = []
             size_bytes = 0
             for found in self._reader.execute(_SELECT + where, values):
-                rows.append(_row(found))
+                rows.append(_row(found, self._keyring))
                 size_bytes += len(rows[-1].webhook.body)
                 if size_bytes >= READ_BYTES_MAX:
                     break
@@ -261,7 +270,7 @@ class SqliteJournal:
         def translated() -> list[T]:
             try:
                 return work()
-            except apsw.Error as error:
+            except (apsw.Error, CryptoError) as error:
                 raise StoreError(f"the journal cannot be read: {error}") from error
 
         return await asyncio.get_running_loop().run_in_executor(self._reading, translated)
@@ -321,7 +330,12 @@ def _time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _values(webhook: Webhook) -> tuple[apsw.SQLiteValue, ...]:
+def _purpose(part: str, account: str, token: str, event_key: str) -> str:
+    return "\0".join(("journal", part, account, token, event_key))
+
+
+def _values(webhook: Webhook, keyring: Keyring) -> tuple[apsw.SQLiteValue, ...]:
+    row = (webhook.account, webhook.token, webhook.event_key)
     return (
         webhook.account,
         webhook.token,
@@ -329,17 +343,24 @@ def _values(webhook: Webhook) -> tuple[apsw.SQLiteValue, ...]:
         webhook.provider,
         webhook.event_name,
         webhook.provider_envelope_id,
-        json.dumps(webhook.headers),
-        webhook.body,
+        seal(keyring, json.dumps(webhook.headers).encode(), _purpose("headers", *row)),
+        seal(keyring, webhook.body, _purpose("body", *row)),
         _time(webhook.received_at),
         webhook.state,
         webhook.reason,
     )
 
 
-def _row(found: tuple[Any, ...]) -> JournalRow:
+def _row(found: tuple[Any, ...], keyring: Keyring) -> JournalRow:
     (row_id, attempts, duplicates, account, provider, token, key, name, envelope, headers, body,
      received_at, state, reason, retry_at) = found  # fmt: skip
+    try:
+        plain_headers = open_sealed(keyring, headers, _purpose("headers", account, token, key))
+        plain_body = open_sealed(keyring, body, _purpose("body", account, token, key))
+    except SealBroken:
+        # One damaged row must hold up no other: without a body its reader puts it aside. What is
+        # on disk stays as it is. A key that is missing is another matter: it can be brought back.
+        plain_headers, plain_body = b"[]", b""
     return JournalRow(
         id=row_id,
         attempts=attempts,
@@ -352,8 +373,8 @@ def _row(found: tuple[Any, ...]) -> JournalRow:
             event_key=key,
             event_name=name,
             provider_envelope_id=envelope,
-            headers=tuple((n, v) for n, v in json.loads(headers)),
-            body=body,
+            headers=tuple((n, v) for n, v in json.loads(plain_headers)),
+            body=plain_body,
             received_at=datetime.fromisoformat(received_at),
             state=state,
             reason=reason,

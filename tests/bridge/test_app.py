@@ -17,6 +17,7 @@ from bridge.app import BridgeApp
 from sealwax.stores.base import Webhook
 from sealwax.stores.journal import SqliteJournal, open_journal
 from tests.bridge.deliveries import ACCOUNT_ID, KEY, Clock, event_key, message, signed, source
+from tests.keys import KEYRING
 
 TOKEN = "a-token-that-was-given-out-0123456789"
 LIMIT = 20_000
@@ -27,7 +28,7 @@ class Bridge:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "journal.db"
-        self.journal: SqliteJournal = open_journal(self.path)
+        self.journal: SqliteJournal = open_journal(self.path, KEYRING)
         self.arrivals = 0
         self.reaching = True
         accounts = {

@@ -32,6 +32,7 @@ from tests.bridge.deliveries import (
     signed,
     source,
 )
+from tests.keys import KEYRING
 
 QUICK = Pace(retry_first_s=0.001, retry_max_s=0.01, park_first_s=0.001, park_max_s=0.01)
 
@@ -40,7 +41,7 @@ class Rig:
     """A forwarder on real stores with a recording sink and a clock of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.journal: SqliteJournal = open_journal(folder / "journal.db")
+        self.journal: SqliteJournal = open_journal(folder / "journal.db", KEYRING)
         self.registry: SqliteRegistry = open_registry(folder / "registry.db")
         self.sink = RecordingSink()
         self.clock = Clock()

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from sealwax.stores.base import JournalCounts
 from sealwax.stores.journal import open_journal
+from tests import keys
 from tests.bridge.deliveries import ACCOUNT_ID, KEY, OLD_KEY, event_key, message, signed
 
 pytestmark = pytest.mark.server
@@ -44,7 +45,7 @@ def write_settings(folder: Path) -> Path:
         port = unused.getsockname()[1]
     (folder / "connect-1.txt").write_bytes(KEY + b"\n")
     file = folder / "sealwax.toml"
-    file.write_text(SETTINGS.format(temporal_port=port, account_id=ACCOUNT_ID))
+    file.write_text(SETTINGS.format(temporal_port=port, account_id=ACCOUNT_ID) + keys.SETTINGS)
     return file
 
 
@@ -103,7 +104,7 @@ async def program(tmp_path: Path) -> AsyncIterator[Program]:
 
 
 async def journal_of(program: Program) -> tuple[set[str], JournalCounts]:
-    journal = open_journal(program.folder / "sealwax-data" / "journal.db")
+    journal = open_journal(program.folder / "sealwax-data" / "journal.db", keys.KEYRING)
     rows = [row[0] for row in journal._reader.execute("SELECT event_key FROM webhook").fetchall()]
     counts = await journal.counts()
     await journal.close()

@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 from temporalio import workflow
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -22,10 +21,12 @@ from bridge.ingest import Accept, ingest
 from bridge.sink import SinkUnavailable, TemporalSink, WorkflowGone
 from sealwax.connection import ConnectionFailed
 from sealwax.messages import SIGNAL_EVENTS, EventBatch
+from sealwax.payloads import data_converter
 from sealwax.stores.base import EnvelopeName, JournalCounts
 from sealwax.stores.journal import open_journal
 from sealwax.stores.registry import open_registry
 from tests.bridge.deliveries import event_key, message, registered, signed, source
+from tests.keys import KEYRING
 
 pytestmark = pytest.mark.server
 
@@ -72,7 +73,7 @@ async def test_webhooks_reach_a_real_workflow_in_order_and_come_late_after_its_e
             raise ConnectionFailed("Temporal does not answer")
         return dev_env.client
 
-    journal, registry = open_journal(tmp_path / "j.db"), open_registry(tmp_path / "r.db")
+    journal, registry = open_journal(tmp_path / "j.db", KEYRING), open_registry(tmp_path / "r.db")
     row = await registered(registry, f"order-{uuid.uuid4()}")
     await registry.bind(row.workflow_id, "env-a")
     handle = await dev_env.client.start_workflow(
@@ -119,7 +120,7 @@ async def test_a_workflow_that_never_was_is_gone_but_a_missing_namespace_is_a_se
         return await Client.connect(
             dev_env.client.service_client.config.target_host,
             namespace="no-such-namespace",
-            data_converter=pydantic_data_converter,
+            data_converter=data_converter(KEYRING),
         )
 
     with pytest.raises(WorkflowGone):

@@ -17,6 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from sealwax.cli import run
 from tests.client.stand_in import StandIn
+from tests.keys import SETTINGS
 
 ACCOUNT = """
 [accounts.{name}]
@@ -77,7 +78,7 @@ def settings(dev_env: WorkflowEnvironment, tmp_path: Path, account: str) -> Path
     file = tmp_path / "sealwax.toml"
     address = dev_env.client.service_client.config.target_host
     temporal = f'[temporal]\naddress = "{address}"\ntask_queue = "{account}"\n'
-    file.write_text(temporal + ACCOUNT.format(name=account))
+    file.write_text(temporal + SETTINGS + ACCOUNT.format(name=account))
     return file
 
 

@@ -17,6 +17,7 @@ from sealwax.client import EnvelopeClient, EnvelopeHandle
 from sealwax.definition import Recipient
 from tests import programs, rig
 from tests.client.stand_in import Plan, StandIn
+from tests.keys import KEYRING
 from tests.rig import Rig
 
 Create = Callable[[Plan], Awaitable[EnvelopeHandle]]
@@ -41,7 +42,7 @@ async def client(dev_env: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[
         workflows=[StandIn],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
-        blobs = BlobStore(tmp_path / "blobs")
+        blobs = BlobStore(tmp_path / "blobs", KEYRING)
         yield EnvelopeClient(dev_env.client, blobs=blobs, task_queue=queue)
 
 

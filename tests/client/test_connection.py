@@ -9,13 +9,14 @@ from temporalio.testing import WorkflowEnvironment
 
 from sealwax.connection import ConnectionFailed, connect, is_loopback
 from sealwax.settings import TemporalSettings
+from tests.keys import KEYRING
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:7233", "a b:7233"])
 async def test_an_absent_server_is_named_in_one_line(address: str) -> None:
     """The error says which address, why, and what to do."""
     with pytest.raises(ConnectionFailed) as caught:
-        await connect(TemporalSettings(address=address))
+        await connect(TemporalSettings(address=address), KEYRING)
     assert address in str(caught.value)
     assert "[temporal]" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -29,12 +30,12 @@ async def test_a_profile_gives_the_address_and_settings_win_over_it(
     profiles = tmp_path / "temporal.toml"
     profiles.write_text(f'[profile.desk]\naddress = "{address}"\nnamespace = "elsewhere"\n')
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(profiles))
-    by_profile = await connect(TemporalSettings(profile="desk"))
+    by_profile = await connect(TemporalSettings(profile="desk"), KEYRING)
     assert by_profile.namespace == "elsewhere"
-    settings_win = await connect(TemporalSettings(profile="desk", namespace="default"))
+    settings_win = await connect(TemporalSettings(profile="desk", namespace="default"), KEYRING)
     assert settings_win.namespace == "default"
     with pytest.raises(ConnectionFailed, match=r"127\.0\.0\.1:1 "):
-        await connect(TemporalSettings(profile="desk", address="127.0.0.1:1"))
+        await connect(TemporalSettings(profile="desk", address="127.0.0.1:1"), KEYRING)
 
 
 async def test_the_default_profile_may_stand_in_variables_alone(
@@ -44,14 +45,14 @@ async def test_the_default_profile_may_stand_in_variables_alone(
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "none.toml"))
     address = dev_env.client.service_client.config.target_host
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
-    client = await connect(TemporalSettings(profile="default"))
+    client = await connect(TemporalSettings(profile="default"), KEYRING)
     assert client.service_client.config.target_host == address
 
 
 async def test_an_unknown_profile_is_named() -> None:
     """A profile that stands nowhere is an error that says where profiles stand."""
     with pytest.raises(ConnectionFailed, match=r"'of-nobody'.*TEMPORAL_CONFIG_FILE"):
-        await connect(TemporalSettings(profile="of-nobody"))
+        await connect(TemporalSettings(profile="of-nobody"), KEYRING)
 
 
 @pytest.mark.parametrize(

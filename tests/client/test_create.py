@@ -19,6 +19,7 @@ from sealwax.client import EnvelopeClient, UnknownEnvelope
 from sealwax.definition import DOCUMENT_BYTES_MAX, Recipient, Refusal, RefusalCode, Tab, TabKind
 from sealwax.intake import DocumentFile
 from tests.client.conftest import SIGNER
+from tests.keys import KEYRING
 
 
 def order(pdf: Path, **changes: Any) -> dict[str, Any]:
@@ -181,7 +182,7 @@ async def test_a_document_over_the_limit_is_refused_unread(
     dev_env: WorkflowEnvironment, pdf: Path, tmp_path: Path
 ) -> None:
     """Nothing is stored of an order that has one oversize document."""
-    blobs = BlobStore(tmp_path / "untouched")
+    blobs = BlobStore(tmp_path / "untouched", KEYRING)
     client = EnvelopeClient(dev_env.client, blobs=blobs)
     with pytest.raises(Refusal) as caught:
         await client.create(**order(pdf, documents=[pdf, _big(tmp_path)]))

@@ -23,6 +23,7 @@ from sealwax.definition import Recipient, Refusal, RefusalCode
 from sealwax.mutations import ChangeMessage
 from tests.client.conftest import SIGNER, Create
 from tests.client.stand_in import Plan, StandIn
+from tests.keys import KEYRING
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,9 @@ async def test_a_caller_waits_through_the_absence_of_workers(
 ) -> None:
     """Asked while no worker runs, a mutation has its one effect when one comes."""
     queue = f"late-{uuid4()}"
-    client = EnvelopeClient(dev_env.client, blobs=BlobStore(tmp_path / "blobs"), task_queue=queue)
+    client = EnvelopeClient(
+        dev_env.client, blobs=BlobStore(tmp_path / "blobs", KEYRING), task_queue=queue
+    )
     envelope = await client.create(
         account="acme",
         key=f"order-{uuid4()}",

@@ -18,6 +18,7 @@ from sealwax.mutations import ChangeMessage
 from sealwax.settings import TemporalSettings
 from tests.client.conftest import SIGNER
 from tests.client.stand_in import Plan, StandIn
+from tests.keys import KEYRING
 
 
 async def test_callers_get_their_results_through_a_server_that_was_killed(
@@ -28,9 +29,10 @@ async def test_callers_get_their_results_through_a_server_that_was_killed(
         server = await start_temporal(
             stack, search_attributes=SEARCH_ATTRIBUTES, preferred_ports=False
         )
-        temporal = await connect(TemporalSettings(address=server.address))
+        temporal = await connect(TemporalSettings(address=server.address), KEYRING)
         queue = f"outage-{uuid4()}"
-        client = EnvelopeClient(temporal, blobs=BlobStore(tmp_path / "blobs"), task_queue=queue)
+        blobs = BlobStore(tmp_path / "blobs", KEYRING)
+        client = EnvelopeClient(temporal, blobs=blobs, task_queue=queue)
         worker = Worker(
             temporal,
             task_queue=queue,

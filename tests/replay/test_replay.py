@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
+from sealwax.payloads import client_options
+from tests.keys import KEYRING
 from worker import SANDBOX
 from workflows.envelope import EnvelopeWorkflow
 
@@ -29,7 +30,7 @@ def replayer() -> Replayer:
     return Replayer(
         workflows=[EnvelopeWorkflow],
         workflow_runner=SANDBOX,
-        data_converter=pydantic_data_converter,
+        **client_options(KEYRING),
     )
 
 

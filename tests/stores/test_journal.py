@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import apsw
 import pytest
 import pytest_asyncio
 
+from sealwax.crypto import Keyring
 from sealwax.stores import journal as module
 from sealwax.stores.base import (
     REROUTED,
@@ -28,6 +30,7 @@ from sealwax.stores.base import (
     Webhook,
 )
 from sealwax.stores.journal import SqliteJournal, open_journal
+from tests.keys import KEYRING
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 A, B = EnvelopeName("acme", "env-a"), EnvelopeName("acme", "env-b")
@@ -50,7 +53,7 @@ def webhook(key: str, envelope: str = "env-a", **changes: object) -> Webhook:
 
 @pytest_asyncio.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
-    store = open_journal(tmp_path / "journal.db")
+    store = open_journal(tmp_path / "journal.db", KEYRING)
     yield store
     await store.close()
 
@@ -147,13 +150,13 @@ async def test_counts_follow_every_change_of_state(journal: Journal) -> None:
 
 
 async def test_what_was_kept_is_there_after_closing_and_opening(tmp_path: Path) -> None:
-    first = open_journal(tmp_path / "journal.db")
+    first = open_journal(tmp_path / "journal.db", KEYRING)
     await first.append(webhook("k1"))
     await first.append(webhook("k1"))
     await first.close()
     with pytest.raises(StoreError, match="closed"):
         await first.append(webhook("k2"))
-    second = open_journal(tmp_path / "journal.db")
+    second = open_journal(tmp_path / "journal.db", KEYRING)
     assert (await second.append(webhook("k1"))).duplicate
     assert await second.counts() == JournalCounts(pending=1, duplicates=2)
     await second.close()
@@ -186,7 +189,7 @@ async def test_a_commit_that_fails_fails_only_those_who_cannot_be_written(
     journal: SqliteJournal,
 ) -> None:
     """One webhook that the table refuses does not take its neighbours down, nor the journal."""
-    bad = webhook("bad", body="no bytes")
+    bad = webhook("bad", event_name=b"no text")
     outcomes = await asyncio.gather(
         journal.append(webhook("k1")),
         journal.append(bad),
@@ -231,6 +234,42 @@ async def test_large_bodies_are_read_in_portions(
     assert await keys_of(journal, A) == ["k0", "k1"]
 
 
+async def test_headers_and_body_are_sealed_each_for_its_own_row(
+    journal: SqliteJournal, tmp_path: Path
+) -> None:
+    """Nothing of them is in the file; moved to another row they do not open, and hold none up."""
+    await journal.append(webhook("k1", body=b'{"email": "ana@example.com"}'))
+    await journal.append(webhook("k2", body=b'{"email": "ben@example.com"}'))
+    files = b"".join(p.read_bytes() for p in tmp_path.glob("journal.db*"))
+    assert b"example.com" not in files
+    assert b"k1" in files
+
+    with closing(apsw.Connection(str(tmp_path / "journal.db"))) as meddler:
+        meddler.execute(
+            "UPDATE webhook SET body = (SELECT body FROM webhook WHERE event_key = 'k2')"
+            " WHERE event_key = 'k1'"
+        )
+    bodies = [row.webhook.body for row in await journal.pending(10)]
+    assert bodies == [b"", b'{"email": "ben@example.com"}']
+
+
+async def test_a_key_that_is_missing_is_named_and_the_rows_wait_for_it(tmp_path: Path) -> None:
+    """Nothing is put aside that opens once the key is back."""
+    old, new = {"old": b"o" * 32}, {"new": b"n" * 32}
+    path = tmp_path / "journal.db"
+    for ring in (Keyring("old", old), Keyring("new", {**old, **new})):
+        journal = open_journal(path, ring)
+        await journal.append(webhook(ring.current))
+        await journal.close()
+    without = open_journal(path, Keyring("new", new))
+    with pytest.raises(StoreError, match="key old"):
+        await without.pending(10)
+    await without.close()
+    whole = open_journal(path, Keyring("new", {**old, **new}))
+    assert [row.webhook.event_key for row in await whole.pending(10)] == ["old", "new"]
+    await whole.close()
+
+
 async def test_readers_of_other_processes_see_what_is_committed(
     journal: Journal, tmp_path: Path
 ) -> None:
@@ -245,17 +284,18 @@ def test_a_registry_is_no_journal(tmp_path: Path) -> None:
     connection.pragma("application_id", 7)
     connection.close()
     with pytest.raises(StoreUnusable, match="not a store of this kind"):
-        open_journal(tmp_path / "journal.db")
+        open_journal(tmp_path / "journal.db", KEYRING)
 
 
 _APPEND_FOREVER = """
 import asyncio, sys
 from pathlib import Path
 from sealwax.stores.journal import open_journal
+from tests.keys import KEYRING
 from tests.stores.test_journal import webhook
 
 async def main():
-    journal = open_journal(Path(sys.argv[1]))
+    journal = open_journal(Path(sys.argv[1]), KEYRING)
     async def one(i):
         await journal.append(webhook(f"k{i}"))
         print(i, flush=True)
@@ -284,7 +324,7 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     process.wait()
     process.stdout.close()
     assert "" not in acknowledged
-    journal = open_journal(path)
+    journal = open_journal(path, KEYRING)
     kept = {row.webhook.event_key for row in await journal.pending(100_000)}
     await journal.close()
     assert {f"k{i}" for i in acknowledged} <= kept

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sealwax.blobs import CHUNK_BYTES, BlobCorrupt, BlobMissing, BlobStore
+from sealwax.blobs import CHUNK_BYTES, BlobCorrupt, BlobMissing, BlobSealed, BlobStore
+from sealwax.crypto import Keyring
 from sealwax.definition import BlobRef
+from tests.keys import KEYRING
 
 
 async def chunks(content: bytes, size: int) -> AsyncIterator[bytes]:
@@ -40,7 +42,7 @@ async def test_20_mb_come_back_whole_from_every_kind_of_source(tmp_path: Path) -
     content = os.urandom(20 * 1024 * 1024)
     source = tmp_path / "contract.pdf"
     source.write_bytes(content)
-    store = BlobStore(tmp_path / "blobs")
+    store = BlobStore(tmp_path / "blobs", KEYRING)
 
     refs = [
         await store.put(content, "application/pdf"),
@@ -61,32 +63,60 @@ async def test_a_flipped_byte_is_never_handed_out_as_the_document(
 ) -> None:
     """One wrong byte anywhere makes read and stream fail; the stream withholds the end."""
     content = os.urandom(2 * CHUNK_BYTES + 5)
-    store = BlobStore(tmp_path)
+    store = BlobStore(tmp_path, KEYRING)
     ref = await store.put(content)
-    damaged = bytearray(content)
+    damaged = bytearray(store.path(ref).read_bytes())
     damaged[position] ^= 1
     store.path(ref).write_bytes(damaged)
 
-    with pytest.raises(BlobCorrupt, match="digest"):
+    with pytest.raises(BlobCorrupt, match="damaged"):
         await store.read(ref)
     got: list[bytes] = []
-    with pytest.raises(BlobCorrupt, match="digest"):
+    with pytest.raises(BlobCorrupt, match="damaged"):
         await collect(store, ref, got)
     assert sum(map(len, got)) < len(content)
 
 
 async def test_a_truncated_blob_or_a_wrong_size_in_the_reference_is_corrupt(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
+    store = BlobStore(tmp_path, KEYRING)
     ref = await store.put(b"some document")
     with pytest.raises(BlobCorrupt, match="13 bytes instead of 12"):
         await store.read(BlobRef(ref.digest, 12))
-    store.path(ref).write_bytes(b"some")
-    with pytest.raises(BlobCorrupt, match="4 bytes instead of 13"):
+    store.path(ref).write_bytes(store.path(ref).read_bytes()[:-1])
+    with pytest.raises(BlobCorrupt, match="damaged"):
         await streamed(store, ref)
 
 
+async def test_another_document_of_ours_under_that_name_is_found_by_its_digest(
+    tmp_path: Path,
+) -> None:
+    """What opens under our key is still not taken for the document that was asked for."""
+    store = BlobStore(tmp_path, KEYRING)
+    ref, other = await store.put(b"a contract"), await store.put(b"a contrary")
+    store.path(other).replace(store.path(ref))
+    with pytest.raises(BlobCorrupt, match="digest"):
+        await store.read(ref)
+    with pytest.raises(BlobCorrupt, match="digest"):
+        await streamed(store, ref)
+
+
+async def test_the_document_is_not_on_disk_in_clear_and_only_a_key_of_the_ring_opens_it(
+    tmp_path: Path,
+) -> None:
+    """Old keys open, the current one seals, and a missing one is named."""
+    old, new = Keyring("old", {"old": b"o" * 32}), {"old": b"o" * 32, "new": b"n" * 32}
+    ref = await BlobStore(tmp_path, old).put(b"%PDF-1.7 twelve thousand euros")
+    rotated = BlobStore(tmp_path, Keyring("new", new))
+    assert await rotated.read(ref) == b"%PDF-1.7 twelve thousand euros"
+    assert b"euros" not in rotated.path(ref).read_bytes()
+
+    await rotated.put(b"%PDF-1.7 twelve thousand euros")
+    with pytest.raises(BlobSealed, match="key new"):
+        await BlobStore(tmp_path, old).read(ref)
+
+
 async def test_putting_again_heals_a_damaged_blob(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
+    store = BlobStore(tmp_path, KEYRING)
     ref = await store.put(b"a contract")
     store.path(ref).write_bytes(b"a contrary")
     assert await store.put(b"a contract") == ref
@@ -94,7 +124,7 @@ async def test_putting_again_heals_a_damaged_blob(tmp_path: Path) -> None:
 
 
 async def test_a_missing_blob_is_a_typed_error(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
+    store = BlobStore(tmp_path, KEYRING)
     absent = BlobRef(hashlib.sha256(b"never put").hexdigest(), 9)
     with pytest.raises(BlobMissing):
         await store.read(absent)
@@ -105,13 +135,13 @@ async def test_a_missing_blob_is_a_typed_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "A" * 64, "a" * 63 + "\n", "a" * 65])
 async def test_a_reference_never_leads_out_of_the_store(tmp_path: Path, digest: str) -> None:
     with pytest.raises(BlobMissing, match="SHA-256"):
-        await BlobStore(tmp_path).read(BlobRef(digest, 1))
+        await BlobStore(tmp_path, KEYRING).read(BlobRef(digest, 1))
 
 
 async def test_concurrent_puts_of_the_same_content_are_one_blob(tmp_path: Path) -> None:
     """Two stores on one folder, many puts at once, readers throughout: always the whole blob."""
     content = os.urandom(300_000)
-    stores = [BlobStore(tmp_path), BlobStore(tmp_path)]
+    stores = [BlobStore(tmp_path, KEYRING), BlobStore(tmp_path, KEYRING)]
     first = await stores[0].put(content)
 
     async def put_and_read(index: int) -> None:
@@ -129,7 +159,7 @@ async def test_a_source_that_breaks_leaves_nothing_behind(tmp_path: Path) -> Non
         yield b"half"
         raise ConnectionError("gone")
 
-    store = BlobStore(tmp_path)
+    store = BlobStore(tmp_path, KEYRING)
     with pytest.raises(ConnectionError):
         await store.put(breaking())
     with pytest.raises(FileNotFoundError):
@@ -138,7 +168,7 @@ async def test_a_source_that_breaks_leaves_nothing_behind(tmp_path: Path) -> Non
 
 
 async def test_the_empty_document_is_a_blob_too(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
+    store = BlobStore(tmp_path, KEYRING)
     ref = await store.put(b"")
     assert ref.size_bytes == 0
     assert await store.read(ref) == b""
@@ -149,7 +179,7 @@ async def test_bytes_are_synced_before_the_name_appears_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Durability's order: fsync of the file, rename, fsync of its folder; never on the loop."""
-    store = BlobStore(tmp_path)
+    store = BlobStore(tmp_path, KEYRING)
     order: list[tuple[str, bool]] = []
     loop_thread = threading.get_ident()
     real_sync = os.fsync
@@ -168,11 +198,11 @@ async def test_bytes_are_synced_before_the_name_appears_and_the_folder_after(
 
 
 async def test_a_crash_s_leftovers_are_swept_a_day_later_and_not_before(tmp_path: Path) -> None:
-    BlobStore(tmp_path)
+    BlobStore(tmp_path, KEYRING)
     old, young = tmp_path / "unfinished" / "old", tmp_path / "unfinished" / "young"
     for leftover in (old, young):
         leftover.write_bytes(b"half a document")
     os.utime(old, (0, 0))
-    BlobStore(tmp_path)
+    BlobStore(tmp_path, KEYRING)
     assert not old.exists()
     assert young.exists()

@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from sealwax.crypto import new_key
 from sealwax.settings import Settings, SettingsError, load_settings
 
 GUID = "6f1b2c3d-0000-4000-8000-00000000ac3e"
+ENCRYPTION = """
+[encryption]
+current = "k1"
+[encryption.keys]
+k1 = "file:keys/k1.txt"
+"""
 GOOD = f"""
+{ENCRYPTION}
 [accounts.acme]
 provider = "docusign"
 account_id = "{GUID}"
@@ -121,6 +129,10 @@ def test_the_environment_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> Non
         "WEBHOOK_KEYS": '["env:ONE", "env:TWO"]',
     }.items():
         monkeypatch.setenv(f"SEALWAX_ACCOUNTS__ACME__{key}", value)
+    monkeypatch.setenv("SEALWAX_ENCRYPTION__CURRENT", "k1")
+    monkeypatch.setenv("SEALWAX_ENCRYPTION__KEYS__K1", "env:ENCRYPTION_KEY")
+    monkeypatch.setenv("ENCRYPTION_KEY", new_key())
+    assert load_settings().keyring().current == "k1"
     acme = load_settings().account("acme")
     assert acme.account_id == GUID
     assert [key.name for key in acme.webhook_keys] == ["ONE", "TWO"]
@@ -189,8 +201,8 @@ def test_what_is_wrong_is_said_in_one_line_with_its_key_and_a_remedy(
 
 
 def test_no_accounts_is_refused_with_what_to_add(tmp_path: Path) -> None:
-    assert "accounts: missing; add it" in refused(write(tmp_path, "[bridge]\nport = 1\n"))
-    assert "[accounts.NAME]" in refused(write(tmp_path, "[accounts]\n"))
+    assert "accounts: missing; add it" in refused(write(tmp_path, ENCRYPTION))
+    assert "[accounts.NAME]" in refused(write(tmp_path, ENCRYPTION + "[accounts]\n"))
 
 
 def test_a_missing_file_is_refused_with_what_to_do(

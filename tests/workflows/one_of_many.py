@@ -15,6 +15,7 @@ from sealwax.connection import connect
 from sealwax.definition import BlobRef, Recipient, RecipientKind
 from sealwax.mutations import AddRecipients
 from sealwax.settings import TemporalSettings
+from tests import keys
 from tests.rig import ACCOUNT
 
 
@@ -28,7 +29,7 @@ class NoBlobs:
 
 async def main(address: str, task_queue: str, key: str, number: int, count: int) -> None:
     """Add ``count`` copies at once, each under its own operation id."""
-    temporal = await connect(TemporalSettings(address=address))
+    temporal = await connect(TemporalSettings(address=address), keys.KEYRING)
     client = EnvelopeClient(temporal, blobs=NoBlobs(), task_queue=task_queue)
     envelope = client.envelope(ACCOUNT, key)
 

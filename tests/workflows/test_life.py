@@ -18,6 +18,7 @@ from sealwax.definition import Recipient, Tab, TabKind
 from sealwax.handle import EnvelopeHandle
 from sealwax.messages import Snapshot
 from tests import programs, rig
+from tests.keys import KEYRING
 
 HERE = Tab(TabKind.SIGN_HERE, "here", 1, page=1, x=100, y=100)
 TWO = [
@@ -62,7 +63,7 @@ async def test_a_contract_is_signed_in_turn_and_archived(whole: rig.Rig):
 
 
 async def _archive_is_whole(whole: rig.Rig, closed: Snapshot) -> None:
-    blobs = BlobStore(whole.settings.storage.blobs)
+    blobs = BlobStore(whole.settings.storage.blobs, KEYRING)
     assert [d.name for d in closed.archive] == ["combined", "certificate"]
     for document in closed.archive:
         content = await blobs.read(document.blob)

@@ -1,0 +1,80 @@
+"""How a program of the bridge listens: one socket, uvicorn without its signals, an announcement."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+GRACEFUL_S = 5
+BACKLOG = 2048
+
+log = logging.getLogger("sealwax.bridge")
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on. One line that says what to do."""
+
+
+class Server(uvicorn.Server):
+    """Serves ``app``, says when it listens, and leaves signals to the program around it.
+
+    Nothing of a request is logged: paths hold tokens.
+    """
+
+    def __init__(self, app: Any, requests_at_once: int, listening: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            limit_concurrency=requests_at_once,
+            timeout_graceful_shutdown=GRACEFUL_S,
+        )
+        super().__init__(config)
+        self._listening = listening
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: uvicorn would raise the signal again when it has stopped, before we have."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._listening()
+
+
+def listen(host: str, port: int, table: str) -> socket.socket:
+    """A listening socket; ``table`` of the settings names it. Raises ``CannotListen``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise CannotListen(
+            f"cannot listen on {host} port {port} ({reason});"
+            f" set another host or port under [{table}]"
+        ) from error
+
+
+def announced(file: Path | None, host: str, listener: socket.socket) -> None:
+    """Log the address, and write ``{url, pid}`` into ``file``, all of it at once."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    shown = f"[{reachable}]" if ":" in reachable else reachable
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    log.info("listening at %s", url)
+    if file is not None:
+        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+        unfinished.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+        unfinished.replace(file)
