@@ -35,6 +35,7 @@ from sealwax.messages import SEARCH_ATTRIBUTES
 from sealwax.settings import load_settings
 
 BRIDGE_PORT_PREFERRED = 8787
+CODEC_PORT_PREFERRED = 8788
 
 _WEBHOOKS_WITHIN_S = 15.0
 
@@ -208,16 +209,26 @@ async def start_sealwax(
     """Temporal, bridge and worker started in `stack`, and a client of them."""
     tenant = stage.new_tenant(stage.ACCOUNT)
     await stage.admit(control, tenant, "Sealwax")
-    server = await start_temporal(stack, search_attributes=SEARCH_ATTRIBUTES)
-    port = free_port(BRIDGE_PORT_PREFERRED)
-    path = stage.write_settings(
-        folder, tenant, simulator=control.url, temporal=server.address, bridge_port=port
+    codec = stage.Codec(free_port(CODEC_PORT_PREFERRED))
+    server = await start_temporal(
+        stack, search_attributes=SEARCH_ATTRIBUTES, codec_endpoint=codec.endpoint
     )
+    path = stage.write_settings(
+        folder,
+        tenant,
+        simulator=control.url,
+        temporal=server.address,
+        bridge_port=free_port(BRIDGE_PORT_PREFERRED, taken=codec.port),
+        codec=codec,
+        ui_url=server.ui_url,
+    )
+    await stack.start(stage.codec_program(path))
     bridge = await stack.start(stage.bridge_program(path))
     await stack.start(stage.worker_program(path))
     settings = load_settings(path)
-    blobs = BlobStore(settings.storage.blobs)
-    client = EnvelopeClient(await connect(settings.temporal), blobs=blobs)
+    keyring = settings.keyring()
+    blobs = BlobStore(settings.storage.blobs, keyring)
+    client = EnvelopeClient(await connect(settings.temporal, keyring), blobs=blobs)
     side = SealwaxSide(client, stage.ACCOUNT, blobs, folder / "completed")
     return (side, tenant), Addresses(server.ui_url, control.url, bridge.url or "", path)
 

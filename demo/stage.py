@@ -5,6 +5,7 @@ Every secret is made for one run and lies in the demonstration's folder, readabl
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -22,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from demo.control import Control, Principal
 from demo.stack import Program
+from sealwax.crypto import new_key
 
-SIMULATOR, WORKER, BRIDGE = "simulator", "worker", "bridge"
+SIMULATOR, WORKER, BRIDGE, CODEC = "simulator", "worker", "bridge", "codec"
 ACCOUNT = "acme"
 STORAGE = "sealwax-data"
 
@@ -34,6 +36,8 @@ WEBHOOK_DUPLICATE_RATE = 0.3
 
 _RSA_BITS = 2048
 _KEY_FILE, _HMAC_FILE = "keys/integration.pem", "keys/connect.txt"
+_ENCRYPTION_KEY_ID = "demo"
+_ENCRYPTION_FILE, _CODEC_FILE = "keys/encryption.txt", "keys/codec.txt"
 
 _SETTINGS = """\
 # Written anew by every run of the demonstration.
@@ -55,6 +59,18 @@ refresh_min_s = 1.0
 host = "127.0.0.1"
 port = {bridge_port}
 public_url = "http://127.0.0.1:{bridge_port}"
+
+[encryption]
+current = "{encryption_key_id}"
+
+[encryption.keys]
+{encryption_key_id} = "file:{encryption_file}"
+
+[codec]
+host = "127.0.0.1"
+port = {codec_port}
+origins = {codec_origins}
+token = "file:{codec_file}"
 
 [accounts.{account}]
 provider = "docusign"
@@ -106,12 +122,35 @@ async def admit(control: Control, tenant: Tenant, name: str) -> None:
     await control.add_hmac_key(tenant.account_id, tenant.hmac_key)
 
 
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """Where the codec server will be, and the token that opens it."""
+
+    port: int
+    token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+
+    @property
+    def endpoint(self) -> str:
+        """What the Temporal UI and the ``temporal`` program are given."""
+        return f"http://127.0.0.1:{self.port}/{self.token}"
+
+
 def write_settings(
-    folder: Path, tenant: Tenant, *, simulator: str, temporal: str, bridge_port: int
+    folder: Path,
+    tenant: Tenant,
+    *,
+    simulator: str,
+    temporal: str,
+    bridge_port: int,
+    codec: Codec,
+    ui_url: str,
 ) -> Path:
     """Write Sealwax's settings and the secrets that they name; returns the settings' path."""
     _write_secret(folder / _KEY_FILE, tenant.private_key_pem)
     _write_secret(folder / _HMAC_FILE, tenant.hmac_key)
+    _write_secret(folder / _CODEC_FILE, codec.token)
+    if not (folder / _ENCRYPTION_FILE).exists():
+        _write_secret(folder / _ENCRYPTION_FILE, new_key())
     path = folder / "sealwax.toml"
     path.write_text(
         _SETTINGS.format(
@@ -125,6 +164,11 @@ def write_settings(
             integration_key=tenant.principal.integration_key,
             user_id=tenant.principal.user_id,
             key_file=_KEY_FILE,
+            encryption_key_id=_ENCRYPTION_KEY_ID,
+            encryption_file=_ENCRYPTION_FILE,
+            codec_port=codec.port,
+            codec_origins=json.dumps([ui_url, ui_url.replace("127.0.0.1", "localhost")]),
+            codec_file=_CODEC_FILE,
         ),
         encoding="utf-8",
     )
@@ -151,6 +195,12 @@ def worker_program(settings: Path) -> Program:
 def bridge_program(settings: Path) -> Program:
     """Sealwax's bridge."""
     return Program(name=BRIDGE, argv=(sys.executable, "-m", "bridge"), env=_with(settings))
+
+
+def codec_program(settings: Path) -> Program:
+    """The codec server, through which the Temporal UI shows what is encrypted."""
+    argv = (sys.executable, "-m", "bridge.codec")
+    return Program(name=CODEC, argv=argv, env=_with(settings))
 
 
 # The programs find the checkout's packages wherever the demonstration was started.

@@ -60,13 +60,14 @@ async def start_temporal(
     search_attributes: Mapping[str, str],
     preferred_ports: bool = True,
     database: Path | None = None,
+    codec_endpoint: str = "",
 ) -> TemporalServer:
     """Start the server in `stack` and wait until it is healthy.
 
     `search_attributes` maps names to types (Keyword, Int, ...). With `preferred_ports` the usual
     7233 and 8233 are taken when free, else the next free ones. The database file lies in the
-    stack's folder unless given, and is kept between starts. Raises ProgramFailed and
-    TemporalBinaryMissing.
+    stack's folder unless given, and is kept between starts. The web UI asks `codec_endpoint`
+    to decode payloads. Raises ProgramFailed and TemporalBinaryMissing.
     """
     binary = temporal_binary()
     stack.folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,10 @@ async def start_temporal(
         address = f"{HOST}:{port}"
         program = Program(
             name=NAME,
-            argv=(binary, *server_arguments(port, ui_port, file, search_attributes)),
+            argv=(
+                binary,
+                *server_arguments(port, ui_port, file, search_attributes, codec_endpoint),
+            ),
             env=ENVIRONMENT,
             announces=False,
             probe=_Health(address, frozenset(search_attributes)).check,
@@ -114,7 +118,11 @@ def dynamic_config_arguments(config: Mapping[str, str] = DYNAMIC_CONFIG) -> list
 
 
 def server_arguments(
-    port: int, ui_port: int, database: Path, search_attributes: Mapping[str, str]
+    port: int,
+    ui_port: int,
+    database: Path,
+    search_attributes: Mapping[str, str],
+    codec_endpoint: str = "",
 ) -> list[str]:
     """Arguments after `temporal` for a server on 127.0.0.1 with its data in one file."""
     arguments = ["server", "start-dev", "--ip", HOST, "--ui-ip", HOST, "--log-level", "error"]
@@ -123,6 +131,8 @@ def server_arguments(
         arguments += ["--sqlite-pragma", f"{pragma}={value}"]
     for name, kind in search_attributes.items():
         arguments += ["--search-attribute", f"{name}={kind}"]
+    if codec_endpoint:
+        arguments += ["--ui-codec-endpoint", codec_endpoint]
     return arguments + dynamic_config_arguments()
 
 
