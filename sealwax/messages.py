@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from sealwax.calls import ArchivedDocument
-from sealwax.envelope import Order
+from sealwax.envelope import DuringSession, Order
 from sealwax.facts import EnvelopeStatus, ProviderEvent, RecipientStatus
 from sealwax.mutations import Mutation
 
@@ -21,7 +21,13 @@ TASK_QUEUE = "sealwax"
 
 UPDATE_SUBMIT = "submit"
 UPDATE_RESULT = "result"
+UPDATE_OPEN_SESSION = "open_session"
+UPDATE_SESSION = "session"
+UPDATE_CLOSE_SESSION = "close_session"
 SIGNAL_EVENTS = "provider_events"
+SIGNAL_SESSION = "session_signs"
+QUERY_TICKET = "ticket"
+QUERY_LANDING = "landing"
 QUERY_SNAPSHOT = "snapshot"
 QUERY_TIMELINE = "timeline"
 QUERY_ANSWER = "answer"
@@ -65,11 +71,14 @@ class EnvelopeInput(Message):
 class Submit(Message):
     """Ask for a mutation. Asking twice with one operation id gives the first answer.
 
-    ``wait_s``: how long the update may be held for the result, at most 20.
+    ``during_session``: what to do while a signer is at work and the mutation would disturb:
+    ``wait`` until the session is over, or ``end`` it, which may lose what was typed.
+    ``wait_s``: how long the update may be held for the result, at most 20 seconds.
     """
 
     operation_id: str
     mutation: Annotated[Mutation, Field(discriminator="kind")]
+    during_session: DuringSession = "wait"
     wait_s: float = Field(default=20.0, ge=0, le=20)
 
 
@@ -96,6 +105,99 @@ class MutationResult(Message):
     position: int = 0
     code: str = ""
     message: str = ""
+
+
+class OpenSession(Message):
+    """Ask for an embedded signing session of a recipient. Sessions are granted one by one.
+
+    ``return_url`` is where your application wants the signer afterwards. ``takeover`` ends the
+    recipient's own live session, which may lose what was typed there.
+    """
+
+    operation_id: str
+    recipient_id: str
+    return_url: str
+    takeover: bool = False
+    wait_s: float = Field(default=20.0, ge=0, le=20)
+
+
+class AskSession(Message):
+    """Ask how a session request stands, waiting up to ``wait_s`` seconds (at most 20)."""
+
+    operation_id: str
+    wait_s: float = Field(default=20.0, ge=0, le=20)
+
+
+class CloseSession(Message):
+    """The application is done with a session, or no longer waits for one.
+
+    ``token`` is the fencing token of the session that the caller means; one of an earlier session
+    is refused (``stale_token``). None where the request was still waiting.
+    """
+
+    operation_id: str
+    token: int | None = None
+
+
+class SessionTicket(Message):
+    """How a session request stands.
+
+    ``waiting``: ``position`` requests stand before it, ``why`` says what it waits for.
+    ``granted``: ``url`` opens the session, once, until ``url_until``. ``spent``: granted, and the
+    URL was opened or has expired. ``ended``: over, ``how`` says how. ``refused``: never granted,
+    ``message`` says why. ``url`` is filled in answers to updates alone.
+    """
+
+    operation_id: str
+    recipient_id: str
+    state: Literal["waiting", "granted", "spent", "ended", "refused"]
+    position: int = 0
+    why: str = ""
+    url: str = Field(default="", repr=False)
+    token: int = 0
+    url_until: datetime | None = None
+    how: str = ""
+    event: str = ""
+    message: str = ""
+
+
+class Ping(Message):
+    """The provider asked for our ping URL: the page of this session was open at that time."""
+
+    token: int
+    at: datetime
+
+
+class Return(Message):
+    """The signer's browser came to our landing page from this session, with this ``event``."""
+
+    token: int
+    event: str
+
+
+class SessionSigns(Message):
+    """What the bridge saw of an envelope's sessions. Taken as plain JSON, like webhooks."""
+
+    version: Literal[1] = 1
+    pings: tuple[Ping, ...] = ()
+    returns: tuple[Return, ...] = ()
+
+
+class Landing(Message):
+    """Where a signer who came back is sent on to; "" for a session that nobody knows."""
+
+    return_url: str = ""
+
+
+class SigningView(Message):
+    """Who is signing now, since when, and who waits, by the application's ids."""
+
+    recipient_id: str = ""
+    since: datetime | None = None
+    opened: bool = False
+    waiting: tuple[str, ...] = ()
+    losses: int = 0
+    alive_after_end: int = 0
 
 
 class RecipientView(Message):
@@ -138,6 +240,7 @@ class Snapshot(Message):
     waiting_since: datetime | None
     queue_length: int
     in_flight: str
+    signing: SigningView = SigningView()
     attention: str
     contradictions: tuple[str, ...]
     archive: tuple[ArchivedDocument, ...]

@@ -118,6 +118,7 @@ class Over:
     token: int
     how: End
     at: datetime
+    return_url: str = ""
     event: str = ""
     message: str = ""
 
@@ -223,7 +224,14 @@ def ended(sessions: Sessions, how: End, at: datetime, *, lost: bool = False) -> 
     if lease is None:
         return sessions
     over = Over(
-        lease.operation_id, lease.digest, lease.recipient_id, lease.token, how, at, lease.returned
+        lease.operation_id,
+        lease.digest,
+        lease.recipient_id,
+        lease.token,
+        how,
+        at,
+        lease.return_url,
+        lease.returned,
     )
     return replace(
         sessions,

@@ -18,8 +18,19 @@ from sealwax.envelope import (
     waiting_on,
 )
 from sealwax.facts import EnvelopeStatus, RecipientStatus
-from sealwax.messages import DocumentView, MutationResult, RecipientView, Snapshot, TimelineEntry
+from sealwax.messages import (
+    DocumentView,
+    Landing,
+    MutationResult,
+    RecipientView,
+    SessionTicket,
+    SigningView,
+    Snapshot,
+    TimelineEntry,
+)
 from sealwax.mutations import described
+from sealwax.session import opened
+from sealwax.signing import why_waiting
 
 _ICONS = {
     EnvelopeStatus.NEW: "🕓",
@@ -71,6 +82,7 @@ def snapshot(state: Envelope) -> Snapshot:
         waiting_since=waiting_since(state),
         queue_length=len(state.queue),
         in_flight=summary(state.in_flight) if state.in_flight else "",
+        signing=signing(state),
         attention=state.attention,
         contradictions=state.facts.contradictions(),
         archive=state.archive or (),
@@ -82,6 +94,71 @@ def snapshot(state: Envelope) -> Snapshot:
         last_event=state.last_event.text if state.last_event else "",
         last_event_at=state.last_event.at if state.last_event else None,
     )
+
+
+def signing(state: Envelope) -> SigningView:
+    """Who is signing, since when, and who waits for it."""
+    sessions = state.sessions
+    lease = sessions.lease
+    return SigningView(
+        recipient_id=lease.recipient_id if lease else "",
+        since=lease.granted_at if lease else None,
+        opened=opened(lease) if lease else False,
+        waiting=tuple(w.recipient_id for w in sessions.waiting),
+        losses=sessions.losses,
+        alive_after_end=sessions.alive_after_end,
+    )
+
+
+def ticket(
+    state: Envelope, operation_id: str, now: datetime, *, with_url: bool
+) -> SessionTicket | None:
+    """How a session request stands; None where the id was never used for one.
+
+    A URL that was opened or has expired is never given again.
+    """
+    sessions = state.sessions
+    wanted = sessions.wanted(operation_id)
+    if wanted is not None:
+        return SessionTicket(
+            operation_id=operation_id,
+            recipient_id=wanted.recipient_id,
+            state="waiting",
+            position=sessions.waiting.index(wanted) + (sessions.lease is not None),
+            why=why_waiting(state, wanted),
+        )
+    lease = sessions.lease
+    if lease is not None and lease.operation_id == operation_id:
+        usable = bool(lease.url) and now < lease.url_until and lease.closing is None
+        return SessionTicket(
+            operation_id=operation_id,
+            recipient_id=lease.recipient_id,
+            state="granted" if usable else "spent",
+            url=lease.url if usable and with_url else "",
+            token=lease.token,
+            url_until=lease.url_until,
+        )
+    over = sessions.ended(operation_id)
+    if over is None:
+        return None
+    return SessionTicket(
+        operation_id=operation_id,
+        recipient_id=over.recipient_id,
+        state="ended" if over.token else "refused",
+        token=over.token,
+        how=over.how,
+        event=over.event,
+        message=over.message,
+    )
+
+
+def landing(state: Envelope, token: int) -> Landing:
+    """Where the signer of this session wanted to go afterwards, also when it is over already."""
+    lease = state.sessions.lease
+    if lease is not None and lease.token == token:
+        return Landing(return_url=lease.return_url)
+    past = (o.return_url for o in state.sessions.over if o.token == token and token)
+    return Landing(return_url=next(past, ""))
 
 
 def waiting_since(state: Envelope) -> datetime | None:
@@ -148,6 +225,9 @@ def summary(call: Call) -> str:
                 "register": "Register the envelope",
                 "bind": "Bind the provider's envelope id",
                 "archive": "Archive the completed documents",
+                "open_view": "Ask for a signing URL",
+                "revoke_view": "Revoke an unopened signing URL",
+                "ask_bridge": "Ask whether the bridge was up",
             }[call.kind]
 
 
@@ -165,12 +245,27 @@ def card(state: Envelope) -> str:
             f"Waiting for **{_listed(waited)}**{f' since {_when(since)}' if since else ''}",
             "",
         ]
+    lines += _signing_rows(state)
     lines += ["**Recipients**, by routing order", "", *_recipient_rows(state), ""]
     lines += ["**Queue**", "", *_queue_rows(state), ""]
     lines += ["**Envelope**", "", *_envelope_rows(state), ""]
     lines += ["**Lately**", ""]
     lines += [f"- {_when(e.at)}: {_plain(e.text)}" for e in reversed(state.timeline[-6:])]
     return "\n".join(lines)
+
+
+def _signing_rows(state: Envelope) -> list[str]:
+    now = signing(state)
+    if not now.recipient_id and not now.waiting:
+        return []
+    rows = []
+    if now.recipient_id and now.since is not None:
+        page = "the page is open" if now.opened else "the page is not open yet"
+        rows += [f"- now: **{now.recipient_id}** since {_when(now.since)}, {page}"]
+    rows += [f"- then: {who}" for who in now.waiting[:5]]
+    if len(now.waiting) > 5:
+        rows += [f"- and {len(now.waiting) - 5} more"]
+    return ["**Signing**", "", *rows, ""]
 
 
 def _recipient_rows(state: Envelope) -> list[str]:
