@@ -24,6 +24,10 @@ with workflow.unsafe.imports_passed_through():
         Finish,
         MutationAccepted,
         Perform,
+        SessionAsked,
+        SessionClosed,
+        SessionPinged,
+        SessionReturned,
         WakeAt,
         Woke,
         advance,
@@ -33,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from sealwax.crypto import CryptoError
     from sealwax.definition import Refusal, RefusalCode, check_definition
     from sealwax.envelope import Envelope, check_acceptable, position, waiting_on
+    from sealwax.signing import check_session
     from workflows.policies import GRACE, HEARTBEAT_TIMEOUT, POLICIES
 
 HELD_UPDATES_MAX = 4
@@ -93,7 +98,7 @@ class EnvelopeWorkflow:
     @workflow.update(name=messages.UPDATE_SUBMIT)
     async def submit(self, asked: messages.Submit) -> messages.MutationResult:
         """Ask for a mutation: its result where the queue is short, else a ticket."""
-        self._take(MutationAccepted(asked.operation_id, asked.mutation))
+        self._take(MutationAccepted(asked.operation_id, asked.mutation, asked.during_session))
         return await self._result(asked.operation_id, asked.wait_s)
 
     @submit.validator
@@ -112,6 +117,78 @@ class EnvelopeWorkflow:
     def _check_result(self, asked: messages.AskResult) -> None:
         if views.result(self._state, asked.operation_id) is None:
             raise _error(_unknown_operation(asked.operation_id))
+
+    @workflow.update(name=messages.UPDATE_OPEN_SESSION)
+    async def open_session(self, asked: messages.OpenSession) -> messages.SessionTicket:
+        """Ask for a signing session: its URL where it is granted soon, else a ticket."""
+        self._take(
+            SessionAsked(asked.operation_id, asked.recipient_id, asked.return_url, asked.takeover)
+        )
+        return await self._ticket(asked.operation_id, asked.wait_s)
+
+    @open_session.validator
+    def _check_open_session(self, asked: messages.OpenSession) -> None:
+        try:
+            check_session(
+                self._state,
+                asked.operation_id,
+                asked.recipient_id,
+                asked.return_url,
+                asked.takeover,
+            )
+        except Refusal as refusal:
+            raise _error(refusal) from None
+
+    @workflow.update(name=messages.UPDATE_SESSION)
+    async def session(self, asked: messages.AskSession) -> messages.SessionTicket:
+        """How a session request stands, with its URL while that can be opened."""
+        return await self._ticket(asked.operation_id, asked.wait_s)
+
+    @session.validator
+    def _check_session(self, asked: messages.AskSession) -> None:
+        self._known_ticket(asked.operation_id, with_url=False)
+
+    @workflow.update(name=messages.UPDATE_CLOSE_SESSION)
+    async def close_session(self, asked: messages.CloseSession) -> messages.SessionTicket:
+        """End a session, or no longer wait for one. Never waits, so that it always gets in."""
+        self._take(SessionClosed(asked.operation_id))
+        return self._known_ticket(asked.operation_id, with_url=False)
+
+    @close_session.validator
+    def _check_close_session(self, asked: messages.CloseSession) -> None:
+        ticket = self._known_ticket(asked.operation_id, with_url=False)
+        if asked.token is not None and asked.token != ticket.token:
+            raise _error(
+                Refusal(
+                    RefusalCode.STALE_TOKEN,
+                    f"fencing token {asked.token} is not that of session {asked.operation_id};"
+                    " it may close its own session alone",
+                )
+            )
+
+    @workflow.signal(name=messages.SIGNAL_SESSION)
+    def session_signs(self, signs: Any) -> None:
+        """Pings and returns that the bridge saw. Taken as plain JSON, like webhooks."""
+        try:
+            read = messages.SessionSigns.model_validate(signs)
+        except ValidationError as error:
+            workflow.logger.error("signs of a session could not be read: %s", error.error_count())
+            self._take(EventsReceived((), unreadable=1))
+            return
+        for ping in read.pings:
+            self._take(SessionPinged(ping.token, ping.at))
+        for back in read.returns:
+            self._take(SessionReturned(back.token, back.event))
+
+    @workflow.query(name=messages.QUERY_TICKET)
+    def ticket(self, operation_id: str) -> messages.SessionTicket:
+        """How a session request stands, without its URL and without waiting."""
+        return self._known_ticket(operation_id, with_url=False)
+
+    @workflow.query(name=messages.QUERY_LANDING)
+    def landing(self, token: int) -> messages.Landing:
+        """Where the signer of this session is sent on to."""
+        return views.landing(self._state, token)
 
     @workflow.signal(name=messages.SIGNAL_EVENTS)
     def provider_events(self, batch: RawValue) -> None:
@@ -227,6 +304,32 @@ class EnvelopeWorkflow:
         found = views.result(self._state, operation_id)
         if found is None:
             raise _error(_unknown_operation(operation_id))
+        return found
+
+    async def _ticket(self, operation_id: str, wait_s: float) -> messages.SessionTicket:
+        """The ticket, waited for while it is next in line and few others are held."""
+        ticket = self._known_ticket(operation_id, with_url=False)
+        if ticket.state == "waiting" and ticket.position < 2 and self._held < HELD_UPDATES_MAX:
+            self._held += 1
+            try:
+                await workflow.wait_condition(
+                    lambda: self._state.sessions.wanted(operation_id) is None, timeout=wait_s
+                )
+            except TimeoutError:
+                pass
+            finally:
+                self._held -= 1
+        return self._known_ticket(operation_id, with_url=True)
+
+    def _known_ticket(self, operation_id: str, *, with_url: bool) -> messages.SessionTicket:
+        found = views.ticket(self._state, operation_id, workflow.now(), with_url=with_url)
+        if found is None:
+            raise _error(
+                Refusal(
+                    RefusalCode.UNKNOWN_SESSION,
+                    f"no session {operation_id[:40]!r} was ever asked of this envelope",
+                )
+            )
         return found
 
     def _to_show(self) -> Shown:

@@ -43,5 +43,8 @@ POLICIES: dict[str, Policy] = {
     "read": Policy(AGAIN, 60.0),
     "archive": Policy(AGAIN, 300.0),
     "close": Policy(AGAIN, 30.0),
+    "open_view": Policy(AGAIN, 30.0),
+    "revoke_view": Policy(AGAIN, 30.0),
+    "ask_bridge": Policy(AGAIN, 30.0),
 }
 """By the kind of the call."""
