@@ -6,7 +6,7 @@ asks for at a time. It decides nothing. Handlers take their event in and return;
 """
 
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey, SearchAttributeUpdate
@@ -51,6 +51,7 @@ _ENVELOPE_ID = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_ENVELOPE_ID)
 _WAITING_ON = SearchAttributeKey.for_keyword_list(messages.ATTRIBUTE_WAITING_ON)
 _NEEDS_ATTENTION = SearchAttributeKey.for_bool(messages.ATTRIBUTE_NEEDS_ATTENTION)
 
+M = TypeVar("M", bound=messages.Message)
 Shown = tuple[str, str, str, str, tuple[str, ...], bool]
 
 
@@ -167,13 +168,10 @@ class EnvelopeWorkflow:
             )
 
     @workflow.signal(name=messages.SIGNAL_SESSION)
-    def session_signs(self, signs: Any) -> None:
-        """Pings and returns that the bridge saw. Taken as plain JSON, like webhooks."""
-        try:
-            read = messages.SessionSigns.model_validate(signs)
-        except ValidationError as error:
-            workflow.logger.error("signs of a session could not be read: %s", error.error_count())
-            self._take(EventsReceived((), unreadable=1))
+    def session_signs(self, signs: RawValue) -> None:
+        """Pings and returns that the bridge saw. Taken raw, like webhooks."""
+        read = self._readable(signs, messages.SessionSigns)
+        if read is None:
             return
         for ping in read.pings:
             self._take(SessionPinged(ping.token, ping.at))
@@ -196,17 +194,9 @@ class EnvelopeWorkflow:
 
         The SDK drops a signal whose arguments it cannot decode, with a line in the worker's log.
         """
-        try:
-            (read,) = workflow.payload_converter().from_payloads(
-                [batch.payload], [messages.EventBatch]
-            )
-        except (CryptoError, KeyError, RuntimeError) as error:
-            workflow.logger.error("a batch of webhooks is not readable: %s", type(error).__name__)
-            read = None
-        if isinstance(read, messages.EventBatch):
+        read = self._readable(batch, messages.EventBatch)
+        if read is not None:
             self._take(EventsReceived(read.events))
-        else:
-            self._take(EventsReceived((), unreadable=1))
 
     @workflow.query(name=messages.QUERY_SNAPSHOT)
     def snapshot(self) -> messages.Snapshot:
@@ -238,6 +228,18 @@ class EnvelopeWorkflow:
                 case Finish():
                     self._finished = True
         workflow.set_current_details(views.card(self._state))
+
+    def _readable(self, value: RawValue, kind: type[M]) -> M | None:
+        """A signal's message; None, and counted, where it is plain or cannot be read."""
+        try:
+            (read,) = workflow.payload_converter().from_payloads([value.payload], [kind])
+        except (CryptoError, KeyError, RuntimeError) as error:
+            workflow.logger.error("a signal is not readable: %s", type(error).__name__)
+            read = None
+        if isinstance(read, kind):
+            return read
+        self._take(EventsReceived((), unreadable=1))
+        return None
 
     async def _wait(self) -> None:
         """Until a call is due, the attributes changed, the end has come, or it is time to wake."""
