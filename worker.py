@@ -99,6 +99,8 @@ def main() -> int:
     parser.add_argument("--announce", type=Path, help="file to write once the worker polls")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # It would write every address that is asked, and a signing session's address is a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         asyncio.run(run(load_settings(given.config), given.announce))
     except (SettingsError, ConnectionFailed, StoreError) as error:

@@ -1,0 +1,1 @@
+"""Nothing that was told in confidence stands readable in any file."""
