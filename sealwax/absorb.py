@@ -52,7 +52,7 @@ from sealwax.envelope import (
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
 from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
-from sealwax.session import End, granted, turned_away
+from sealwax.session import End, granted, opened, turned_away
 
 FAILURES_BEFORE_ATTENTION = 8
 
@@ -284,7 +284,7 @@ def _found(state: Envelope, ids: tuple[str, ...], started_at: datetime, now: dat
 def _read(
     state: Envelope, call: Read, seen: Observation, started_at: datetime, now: datetime
 ) -> Envelope:
-    state = _observed(state, seen, now)
+    state = _observed(state, seen, started_at)
     if call.why == "confirm":
         return _confirmed(state, seen, now)
     unknown = state.unknown
@@ -316,7 +316,8 @@ def _of_session(
     sessions = replace(sessions, opening=None)
     if sessions.wanted(wanted.operation_id) is None:
         # Withdrawn while the URL was on its way: nobody gets it, and unopened it dies by itself.
-        return replace(state, sessions=sessions)
+        # Its token is used up, since the provider knows it.
+        return replace(state, sessions=replace(sessions, last_token=call.token))
     sessions = granted(sessions, wanted, outcome.url, state.rules, now)
     state = replace(state, sessions=sessions)
     return told(state, now, f"signing session {sessions.last_token} for {wanted.recipient_id}")
@@ -324,7 +325,8 @@ def _of_session(
 
 def _revoked(state: Envelope, now: datetime) -> Envelope:
     lease = state.sessions.lease
-    if lease is None:
+    if lease is None or opened(lease):
+        # Opened while it was being revoked: the page may be open in spite of the answer.
         return state
     state = replace(state, sessions=replace(state.sessions, lease=replace(lease, revoked=True)))
     return told(state, now, f"signing URL of {lease.recipient_id} revoked")
@@ -369,8 +371,9 @@ def _not_seen(
     return state
 
 
-def _observed(state: Envelope, seen: Observation, now: datetime) -> Envelope:
-    """Join a read of ours. It was asked for after everything in ``facts_at_read`` was known."""
+def _observed(state: Envelope, seen: Observation, asked_at: datetime) -> Envelope:
+    """Join a read of ours. It was asked for after everything in ``facts_at_read`` was known, and
+    tells nothing of what happened after ``asked_at``."""
     before = state.facts_at_read
     facts = [*seen.facts]
     if seen.status is not EnvelopeStatus.DELETED:
@@ -386,7 +389,7 @@ def _observed(state: Envelope, seen: Observation, now: datetime) -> Envelope:
     state = _with_incarnations(state, guids, superseding=before)
     ours = set(state.numbers.values()) | set(state.removed)
     absent = tuple(sorted(before.recipients() - shown - ours))
-    state = replace(state, absent=absent, read_at=now, refresh_wanted=False)
+    state = replace(state, absent=absent, read_at=asked_at, refresh_wanted=False)
     return replace(state, unplaced_at_read=unplaced(replace(state, facts=before)))
 
 

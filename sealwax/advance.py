@@ -64,6 +64,7 @@ from sealwax.session import (
 )
 from sealwax.signing import (
     eligible,
+    goes_before_sessions,
     held_by_session,
     session_digest,
     session_step,
@@ -231,7 +232,7 @@ def _heard(
 
 def _decided(state: Envelope, now: datetime) -> tuple[Envelope, tuple[Effect, ...]]:
     if state.in_flight is not None:
-        return state, ()
+        return settled_sessions(state, now), ()
     state = _without_illegal_heads(state, now)
     state = settled_sessions(state, now)
     state = replace(state, final_since=(state.final_since or now) if state.final else None)
@@ -287,8 +288,11 @@ def _next(state: Envelope, now: datetime) -> Call | datetime | None:
     session = session_step(state, now)
     if isinstance(session, AskBridge | RevokeView):
         return session
-    if state.queue and not held_by_session(state, state.queue[0]):
-        return _call_of(state, state.queue[0])
+    head = state.queue[0] if state.queue else None
+    granting = isinstance(session, OpenView | Read)
+    free = head is not None and not held_by_session(state, head)
+    if head is not None and free and (not granting or goes_before_sessions(state, head)):
+        return _call_of(state, head)
     if isinstance(session, OpenView | Read):
         return session
     if state.final and not state.queue:

@@ -54,6 +54,13 @@ RETURN_EVENTS: dict[str, str] = {
 """Every ``event`` of a return URL (SPEC Views_PostEnvelopeRecipientView, ``returnUrl``). All say
 that the browser was sent away from the provider; what the signer did is believed from facts."""
 
+NOT_LEFT = frozenset({"ttl_expired"})
+"""Events that end nothing. A URL that is opened a second time, by a reload or a mail scanner, is
+sent back at once with ``ttl_expired`` while the signer who opened it first may be at work."""
+
+FORCED = (End.TAKEN_OVER, End.FOR_MUTATION)
+"""Ends by explicit choice, though the signer may be at work."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRules:
@@ -193,7 +200,9 @@ def pinged(sessions: Sessions, token: int, at: datetime) -> Sessions:
     """The signer's page is open. A ping can only keep a session alive, never end one."""
     lease = sessions.lease
     if lease is None or lease.token != token:
-        if 0 < token <= sessions.last_token:
+        past = next((o for o in reversed(sessions.over) if token and o.token == token), None)
+        # One that was under way when its session ended tells nothing new.
+        if past is not None and at > past.at:
             return replace(sessions, alive_after_end=sessions.alive_after_end + 1)
         return sessions
     last = at if lease.last_ping_at is None else max(at, lease.last_ping_at)
@@ -204,16 +213,16 @@ def pinged(sessions: Sessions, token: int, at: datetime) -> Sessions:
 def returned(sessions: Sessions, token: int, event: str) -> Sessions:
     """The browser came back to us. A token of an earlier session says nothing of this one."""
     lease = sessions.lease
-    if lease is None or lease.token != token or lease.returned:
+    if lease is None or lease.token != token or left(lease):
         return sessions
     known = event if event in RETURN_EVENTS else "unknown"
     return replace(sessions, lease=replace(lease, returned=known, url=""))
 
 
 def closing(sessions: Sessions, how: End) -> Sessions:
-    """Somebody who may do so wants the session to end."""
+    """Somebody who may do so wants the session to end. A forced end stands above a mere wish."""
     lease = sessions.lease
-    if lease is None or lease.closing is not None:
+    if lease is None or lease.closing in (how, *FORCED):
         return sessions
     return replace(sessions, lease=replace(lease, closing=how))
 
@@ -247,6 +256,11 @@ def turned_away(sessions: Sessions, wanted: Wanted, how: End, at: datetime, why:
     over = Over(wanted.operation_id, wanted.digest, wanted.recipient_id, 0, how, at, message=why)
     waiting = tuple(w for w in sessions.waiting if w.operation_id != wanted.operation_id)
     return replace(sessions, waiting=waiting, over=(*sessions.over, over)[-ENDED_MAX:])
+
+
+def left(lease: Lease) -> bool:
+    """Whether the signer's browser came back from the session."""
+    return bool(lease.returned) and lease.returned not in NOT_LEFT
 
 
 def opened(lease: Lease) -> bool:

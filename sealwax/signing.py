@@ -7,7 +7,7 @@ statuses and the envelope's end decide who is eligible, refused, or has to wait.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from sealwax import keys
@@ -24,12 +24,14 @@ from sealwax.envelope import (
 )
 from sealwax.facts import ACTED, EnvelopeStatus, RecipientStatus
 from sealwax.session import (
+    FORCED,
     End,
     Lease,
     SessionRules,
     Wanted,
     closing,
     ended,
+    left,
     next_of,
     opened,
     overdue_from,
@@ -89,7 +91,8 @@ def check_session(
     _check_recipient(state, recipient_id)
     check_return_url(return_url, state.return_origins)
     lease = state.sessions.lease
-    if lease is not None and lease.recipient_id == recipient_id and not takeover:
+    active = lease is not None and lease.closing is None and not left(lease)
+    if active and lease is not None and lease.recipient_id == recipient_id and not takeover:
         raise Refusal(
             RefusalCode.ALREADY_OPEN,
             f"recipient {recipient_id} has a signing session already; close it, or ask with"
@@ -143,7 +146,9 @@ def turned_away_for(state: Envelope, wanted: Wanted) -> tuple[End, str] | None:
         return End.ENVELOPE_ENDED, f"the envelope is {state.status}"
     if not state.provider_envelope_id:
         return None
-    if projected(state).definition.recipient(wanted.recipient_id) is None:
+    held = state.definition.recipient(wanted.recipient_id)
+    # One whose addition or removal still stands in the queue may yet be a recipient.
+    if (held or projected(state).definition.recipient(wanted.recipient_id)) is None:
         return End.NOT_A_RECIPIENT, f"{wanted.recipient_id} is no recipient any more"
     status = recipient_statuses(state).get(wanted.recipient_id)
     if status in ACTED:
@@ -180,8 +185,8 @@ def session_step(state: Envelope, now: datetime) -> Call | datetime | None:
     sessions, rules = state.sessions, state.rules
     lease = sessions.lease
     if lease is None:
-        return _grant(state)
-    if lease.closing is not None and lease.url and not lease.revoked and rules.revoke_ends:
+        return _grant(state, now)
+    if lease.closing is not None and _revocable(lease, rules, now):
         return RevokeView(lease.url)
     due = silent_from(lease, rules)
     if now >= due and not silence_proven(lease, rules, now):
@@ -198,29 +203,47 @@ def held_by_session(state: Envelope, head: Pending) -> bool:
     return state.sessions.lease is not None and head.mutation.kind in DISTURBING
 
 
+def goes_before_sessions(state: Envelope, head: Pending) -> bool:
+    """Whether the head of the queue is done before the next session is granted.
+
+    It is if it was there before the next in line came to be next, so that neither sessions nor
+    mutations wait behind an endless row of the others. One that may end sessions never waits.
+    """
+    waiting = state.sessions.waiting
+    if not waiting or head.during_session == "end":
+        return True
+    wanted = next_of(state.sessions, eligible(state)) or waiting[0]
+    return head.accepted_at <= _next_since(state, wanted)
+
+
 def _lease_settled(state: Envelope, now: datetime) -> Envelope:
     lease = state.sessions.lease
     if lease is None:
         return state
     end = _end_of(state, lease, now)
     if end is not None:
-        lost = end in (End.TAKEN_OVER, End.FOR_MUTATION) and opened(lease)
+        harmless = lease.revoked or silence_proven(lease, state.rules, now)
+        lost = end in FORCED and not harmless
         sessions = ended(state.sessions, end, now, lost=lost)
         text = f"signing session {lease.token} of {lease.recipient_id} is over: {end}"
         entry = Entry(now, text)
-        return replace(
-            state, sessions=sessions, timeline=(*state.timeline, entry)[-TIMELINE_LENGTH_MAX:]
-        )
-    head = state.queue[0] if state.queue else None
-    if head is not None and head.during_session == "end" and held_by_session(state, head):
+        attention = "" if state.attention == _very_long(lease) else state.attention
+        timeline = (*state.timeline, entry)[-TIMELINE_LENGTH_MAX:]
+        return replace(state, sessions=sessions, attention=attention, timeline=timeline)
+    # Also one that stands behind others: they wait for the session of their own accord.
+    ending = any(p.during_session == "end" and held_by_session(state, p) for p in state.queue)
+    if ending and lease.closing not in FORCED:
         state = replace(state, sessions=closing(state.sessions, End.FOR_MUTATION))
-        return _lease_settled(state, now) if lease.closing is None else state
-    if not lease.flagged and now >= overdue_from(lease, state.rules):
-        flagged = replace(lease, flagged=True)
-        attention = f"recipient {lease.recipient_id} has been signing for very long"
-        sessions = replace(state.sessions, lease=flagged)
-        return replace(state, sessions=sessions, attention=attention)
+        return _lease_settled(state, now)
+    if now >= overdue_from(lease, state.rules):
+        sessions = replace(state.sessions, lease=replace(lease, flagged=True))
+        # Every call that succeeds clears it; this lasts as long as the session does.
+        return replace(state, sessions=sessions, attention=state.attention or _very_long(lease))
     return state
+
+
+def _very_long(lease: Lease) -> str:
+    return f"recipient {lease.recipient_id} has been signing for very long"
 
 
 def _end_of(state: Envelope, lease: Lease, now: datetime) -> End | None:
@@ -229,32 +252,45 @@ def _end_of(state: Envelope, lease: Lease, now: datetime) -> End | None:
     told = fate(state, lease)
     if told is not None:
         return told
-    if lease.returned and rules.return_ends:
+    if left(lease) and rules.return_ends:
         return End.RETURNED
     if lease.revoked and rules.revoke_ends:
         return lease.closing or End.NEVER_OPENED
-    if lease.closing is not None and _word_counts(lease, rules):
+    if lease.closing is not None and _word_counts(lease, rules, now):
         return lease.closing
     if silence_proven(lease, rules, now):
         return lease.closing or (End.SILENT if opened(lease) else End.NEVER_OPENED)
     return None
 
 
-def _word_counts(lease: Lease, rules: SessionRules) -> bool:
+def _word_counts(lease: Lease, rules: SessionRules, now: datetime) -> bool:
     """Whether the wish to end it is enough. An unopened URL is revoked first, where that works."""
-    if lease.url and rules.revoke_ends:
+    if _revocable(lease, rules, now):
         return False
-    return lease.closing in (End.TAKEN_OVER, End.FOR_MUTATION) or rules.close_ends
+    return lease.closing in FORCED or rules.close_ends
 
 
-def _grant(state: Envelope) -> Call | None:
-    wanted = next_of(state.sessions, eligible(state))
-    if wanted is None:
+def _revocable(lease: Lease, rules: SessionRules, now: datetime) -> bool:
+    """Whether the URL may still be made useless: unopened as far as is known, and not expired."""
+    unopened = bool(lease.url) and now < lease.url_until
+    return unopened and not lease.revoked and rules.revoke_ends
+
+
+def _next_since(state: Envelope, wanted: Wanted) -> datetime:
+    """Since when this request could be the next: it was asked for, and no session was live."""
+    return max(wanted.asked_at, state.sessions.last_end_at or wanted.asked_at)
+
+
+def _grant(state: Envelope, now: datetime) -> Call | datetime | None:
+    if state.status not in _IN_PROCESS or not state.sessions.waiting:
         return None
+    wanted = next_of(state.sessions, eligible(state))
     # What was known before the last session ended, or before this one was asked for, may be stale.
-    fresh_from = max(wanted.asked_at, state.sessions.last_end_at or wanted.asked_at)
+    fresh_from = _next_since(state, wanted or state.sessions.waiting[0])
     if state.read_at is None or state.read_at < fresh_from:
         return Read("refresh")
+    if wanted is None:
+        return _turn_unknown(state, now)
     held = state.definition.recipient(wanted.recipient_id)
     if held is None:
         return None
@@ -266,6 +302,14 @@ def _grant(state: Envelope) -> Call | None:
         state.sessions.last_token + 1,
         state.rules.ping_every_s,
     )
+
+
+def _turn_unknown(state: Envelope, now: datetime) -> Call | datetime | None:
+    """A read where it must be somebody's turn, and what is known makes it nobody's."""
+    if any(status in _ASKED for status in recipient_statuses(state).values()):
+        return None
+    due = (state.read_at or now) + timedelta(seconds=state.timing.refresh_min_s)
+    return Read("refresh") if now >= due else due
 
 
 def why_waiting(state: Envelope, wanted: Wanted) -> str:
