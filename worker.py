@@ -53,6 +53,9 @@ def build_worker(client: Client, settings: Settings, activities: EnvelopeActivit
             activities.read,
             activities.archive,
             activities.close,
+            activities.open_view,
+            activities.revoke_view,
+            activities.ask_bridge,
         ],
         workflow_runner=SANDBOX,
         max_concurrent_workflow_tasks=20,
@@ -79,6 +82,8 @@ async def run(settings: Settings, announce: Path | None) -> None:
             registry=registry,
             blobs=BlobStore(settings.storage.blobs, keyring),
             timing=settings.timing,
+            rules=settings.sessions.rules(),
+            return_origins=settings.sessions.return_origins,
         )
         async with build_worker(client, settings, activities):
             if announce is not None:

@@ -8,6 +8,7 @@ outcome. Nothing here knows a concrete provider.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from temporalio import activity
 
@@ -18,7 +19,9 @@ from sealwax.calls import (
     Archive,
     Archived,
     ArchivedDocument,
+    AskBridge,
     Bind,
+    BridgeUp,
     Close,
     Create,
     Done,
@@ -27,13 +30,16 @@ from sealwax.calls import (
     Mutate,
     NotSent,
     Observed,
+    OpenView,
     Outcome,
     Read,
     Register,
     Registered,
     Rejected,
+    RevokeView,
     Timing,
     Unknown,
+    ViewOpened,
 )
 from sealwax.definition import Document
 from sealwax.messages import Message
@@ -42,13 +48,15 @@ from sealwax.providers.base import (
     Accounts,
     NeedsPerson,
     NewEnvelope,
+    NoSessionUrls,
     NotSentError,
     OutcomeUnknown,
     Provider,
     ProviderRejected,
     UnknownAccount,
 )
-from sealwax.stores.base import Registry, StoreError
+from sealwax.session import SessionRules
+from sealwax.stores.base import Registry, RegistryRow, StoreError
 
 HEARTBEAT_EVERY_S = 1.0
 ARCHIVE = ("combined", "certificate")
@@ -117,6 +125,24 @@ class CloseInput(Target):
     call: Close
 
 
+class OpenViewInput(Target):
+    """Input of ``open_view``."""
+
+    call: OpenView
+
+
+class RevokeViewInput(Target):
+    """Input of ``revoke_view``."""
+
+    call: RevokeView
+
+
+class AskBridgeInput(Target):
+    """Input of ``ask_bridge``."""
+
+    call: AskBridge
+
+
 INPUTS: dict[str, type[Target]] = {
     "register": RegisterInput,
     "create": CreateInput,
@@ -126,20 +152,36 @@ INPUTS: dict[str, type[Target]] = {
     "read": ReadInput,
     "archive": ArchiveInput,
     "close": CloseInput,
+    "open_view": OpenViewInput,
+    "revoke_view": RevokeViewInput,
+    "ask_bridge": AskBridgeInput,
 }
 """The input of each activity; activities are named after the kinds of calls."""
 
 
 class EnvelopeActivities:
-    """All that an envelope's workflow asks of the world."""
+    """All that an envelope's workflow asks of the world.
+
+    ``timing``, ``rules`` and ``return_origins`` are the operator's choices, which an envelope
+    takes when it is registered.
+    """
 
     def __init__(
-        self, *, accounts: Accounts, registry: Registry, blobs: Blobs, timing: Timing
+        self,
+        *,
+        accounts: Accounts,
+        registry: Registry,
+        blobs: Blobs,
+        timing: Timing,
+        rules: SessionRules,
+        return_origins: tuple[str, ...],
     ) -> None:
         self._accounts = accounts
         self._registry = registry
         self._blobs = blobs
         self._timing = timing
+        self._rules = rules
+        self._return_origins = return_origins
 
     @activity.defn(name="register")
     async def register(self, given: RegisterInput) -> Outcome:
@@ -181,6 +223,21 @@ class EnvelopeActivities:
         """Write the final status into the registry."""
         return await _outcome(self._close(given), given.deadline_s, mutating=False)
 
+    @activity.defn(name="open_view")
+    async def open_view(self, given: OpenViewInput) -> Outcome:
+        """Ask for a signing URL, which comes back to our own landing page."""
+        return await _outcome(self._open_view(given), given.deadline_s, mutating=False)
+
+    @activity.defn(name="revoke_view")
+    async def revoke_view(self, given: RevokeViewInput) -> Outcome:
+        """Make an unopened signing URL useless."""
+        return await _outcome(self._revoke_view(given), given.deadline_s, mutating=False)
+
+    @activity.defn(name="ask_bridge")
+    async def ask_bridge(self, given: AskBridgeInput) -> Outcome:
+        """Since when the bridge has been up without a gap."""
+        return await _outcome(self._ask_bridge(), given.deadline_s, mutating=False)
+
     async def _register(self, given: RegisterInput) -> Outcome:
         identity = self._accounts.identity(given.account)
         row = await self._registry.register(
@@ -194,14 +251,12 @@ class EnvelopeActivities:
             provider_account_id=identity.account_id,
             timing=self._timing,
             provider_envelope_id=row.provider_envelope_id,
+            rules=self._rules,
+            return_origins=self._return_origins,
         )
 
     async def _create(self, given: CreateInput) -> Applied:
-        row = await self._registry.by_business_key(
-            given.account, keys.business_key_digest(given.account, given.business_key)
-        )
-        if row is None:
-            raise NotSentError("the envelope is not in the registry yet")
+        row = await self._row(given)
         url = self._accounts.webhook_url(given.account, row.routing_token)
         contents = await self._contents(given.call.definition.documents)
         return await self._provider(given).create(NewEnvelope(given.call, contents, url))
@@ -233,6 +288,27 @@ class EnvelopeActivities:
     async def _close(self, given: CloseInput) -> Outcome:
         await self._registry.finish(given.workflow_id, given.call.status)
         return Done()
+
+    async def _open_view(self, given: OpenViewInput) -> Outcome:
+        row, call = await self._row(given), given.call
+        done, ping = self._accounts.session_urls(given.account, row.routing_token, call.token)
+        provider = self._provider(given)
+        return ViewOpened(await provider.open_view(given.provider_envelope_id, call, done, ping))
+
+    async def _revoke_view(self, given: RevokeViewInput) -> Outcome:
+        await self._provider(given).revoke_view(given.call.url)
+        return Done()
+
+    async def _ask_bridge(self) -> Outcome:
+        return BridgeUp(await self._registry.up_since(datetime.now(UTC)))
+
+    async def _row(self, given: Target) -> RegistryRow:
+        row = await self._registry.by_business_key(
+            given.account, keys.business_key_digest(given.account, given.business_key)
+        )
+        if row is None:
+            raise NotSentError("the envelope is not in the registry yet")
+        return row
 
     def _provider(self, given: Target) -> Provider:
         return self._accounts.provider(given.account, given.principal)
@@ -270,7 +346,7 @@ async def _outcome(work: Awaitable[Outcome], deadline_s: float, *, mutating: boo
     except TimeoutError:
         reason = "the call's deadline passed"
         return Unknown(reason) if mutating else NotSent(reason)
-    except (UnknownAccount, BlobError, StoreError) as error:
+    except (UnknownAccount, NoSessionUrls, BlobError, StoreError) as error:
         return Rejected(type(error).__name__, str(error), needs_person=True)
 
 

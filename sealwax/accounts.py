@@ -8,9 +8,11 @@ from urllib.parse import quote
 import httpx
 
 from sealwax.providers import http, registry
-from sealwax.providers.base import AccountIdentity, Provider, UnknownAccount
+from sealwax.providers.base import AccountIdentity, NoSessionUrls, Provider, UnknownAccount
 from sealwax.providers.http import Deadlines, HttpProvider
 from sealwax.providers.tokens import JwtTokens, Principal
+from sealwax.session import RETURN_URL_LENGTH_MAX
+from sealwax.session_links import SessionLinks
 from sealwax.settings import AccountSettings, Settings, SettingsError
 
 
@@ -26,6 +28,7 @@ class ConfiguredAccounts:
         self._client: httpx.AsyncClient | None = None
         self._tokens: JwtTokens | None = None
         self._providers: dict[tuple[str, str], Provider] = {}
+        self._links: SessionLinks | None = None
 
     async def __aenter__(self) -> ConfiguredAccounts:
         self._client = http.client()
@@ -62,6 +65,28 @@ class ConfiguredAccounts:
         if not public_url:
             return ""
         return f"{public_url}/webhooks/{quote(account)}/{quote(routing_token)}"
+
+    def session_urls(self, account: str, routing_token: str, token: int) -> tuple[str, str]:
+        """Our landing and ping URL of the session with this fencing token.
+
+        A longer return URL than 470 characters would be cut by the provider (SPEC
+        recipientViewRequest.returnUrl). Raises ``NoSessionUrls``.
+        """
+        public_url = self._settings.bridge.public_url.rstrip("/")
+        if not public_url:
+            raise NoSessionUrls(
+                "signers have no address to come back to; set public_url under [bridge]"
+            )
+        if self._links is None:
+            self._links = SessionLinks(self._settings.keyring())
+        done = public_url + self._links.path(account, routing_token, token, "done")
+        ping = public_url + self._links.path(account, routing_token, token, "ping")
+        if len(done) > RETURN_URL_LENGTH_MAX:
+            raise NoSessionUrls(
+                f"the return URL would have {len(done)} characters, and the provider cuts it at"
+                f" {RETURN_URL_LENGTH_MAX}; set a shorter public_url under [bridge]"
+            )
+        return done, ping
 
     def _made(self, account: str, name: str, settings: AccountSettings) -> Provider:
         if self._client is None or self._tokens is None:

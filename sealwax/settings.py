@@ -44,6 +44,7 @@ from sealwax.secret_references import (
     relative_to,
     why_unreadable,
 )
+from sealwax.session_settings import SessionSettings, check_ping_every
 
 __all__ = [
     "AccountSettings",
@@ -52,6 +53,7 @@ __all__ = [
     "EncryptionSettings",
     "PrincipalSettings",
     "SecretReference",
+    "SessionSettings",
     "Settings",
     "SettingsError",
     "StorageSettings",
@@ -330,6 +332,7 @@ class Settings(BaseSettings):
         Timing()
     )
     bridge: BridgeSettings = BridgeSettings()
+    sessions: SessionSettings = SessionSettings()
     accounts: Annotated[dict[str, AccountSettings], AfterValidator(_account_names)]
 
     @classmethod
@@ -343,6 +346,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
         return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _pings_come_as_believed(self) -> Settings:
+        check_ping_every(self.sessions, tuple(a.api_base for a in self.accounts.values()))
+        return self
 
     def keyring(self) -> Keyring:
         """The keys of ``[encryption]``, read now. Raises ``SettingsError``."""
@@ -440,7 +448,7 @@ _BUILTIN = frozenset(get_args(core_schema.ErrorType))
 
 
 def _near(key: str) -> str:
-    parts: tuple[type[BaseModel], ...] = (Settings, *Part.__subclasses__())
+    parts: tuple[type[BaseModel], ...] = (Settings, SessionSettings, *Part.__subclasses__())
     known = {name for part in parts for name in part.model_fields}
     known |= {part.name for part in dataclasses.fields(Timing)}
     near = difflib.get_close_matches(key, sorted(known), n=1)

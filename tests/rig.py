@@ -217,7 +217,12 @@ async def running(
         accounts = await stack.enter_async_context(ConfiguredAccounts(settings))
         blobs = BlobStore(settings.storage.blobs, keys.KEYRING)
         activities = EnvelopeActivities(
-            accounts=accounts, registry=registry, blobs=blobs, timing=settings.timing
+            accounts=accounts,
+            registry=registry,
+            blobs=blobs,
+            timing=settings.timing,
+            rules=settings.sessions.rules(),
+            return_origins=settings.sessions.return_origins,
         )
 
         def worker() -> Any:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
 
-from sealwax.calls import Applied, Create, FindCreated, Mutate
+from sealwax.calls import Applied, Create, FindCreated, Mutate, OpenView
 from sealwax.facts import ProviderEvent
 from sealwax.observations import Observation
 
@@ -76,7 +76,8 @@ class Request:
     """One HTTP request, as data. ``path`` is relative to the account's API base.
 
     ``operation`` is the provider's own name of it (for DocuSign: the OpenAPI ``operationId``).
-    ``mutating``: whether losing its answer leaves an unknown outcome.
+    ``mutating``: whether losing its answer leaves an unknown outcome. ``absolute``: ``path`` is a
+    whole URL, which bears its own authority and is sent without a credential.
     """
 
     operation: str
@@ -88,6 +89,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     purpose: Purpose = "read"
     mutating: bool = False
+    absolute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,12 @@ class Adapter(Protocol):
 
     def changes(self, since: datetime) -> Conversation[tuple[ProviderEvent, ...]]: ...
 
+    def open_view(
+        self, provider_envelope_id: str, call: OpenView, return_url: str, ping_url: str
+    ) -> Conversation[str]: ...
+
+    def revoke_view(self, url: str) -> Conversation[None]: ...
+
     def download(self, provider_envelope_id: str, what: str) -> Request: ...
 
     def refused(self, request: Request, answer: Answer) -> ProviderError | None: ...
@@ -188,6 +196,16 @@ class Provider(Protocol):
         """Status facts of all envelopes of the account that changed since then."""
         ...
 
+    async def open_view(
+        self, provider_envelope_id: str, call: OpenView, return_url: str, ping_url: str
+    ) -> str:
+        """A signing URL of one embedded recipient. It is a secret: it never enters a log."""
+        ...
+
+    async def revoke_view(self, url: str) -> None:
+        """Make an unopened signing URL useless. ``ProviderRejected``: it was not revoked."""
+        ...
+
     def download(self, provider_envelope_id: str, what: str) -> AsyncIterator[bytes]:
         """The bytes of ``combined`` or ``certificate``, in chunks."""
         ...
@@ -195,6 +213,10 @@ class Provider(Protocol):
 
 class UnknownAccount(LookupError):
     """The settings have no such account or principal."""
+
+
+class NoSessionUrls(ValueError):
+    """The settings give no address that signers could come back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +235,7 @@ class Accounts(Protocol):
     def provider(self, account: str, principal: str) -> Provider: ...
 
     def webhook_url(self, account: str, routing_token: str) -> str: ...
+
+    def session_urls(self, account: str, routing_token: str, token: int) -> tuple[str, str]:
+        """Our landing and ping URL of one session. Raises ``NoSessionUrls``."""
+        ...

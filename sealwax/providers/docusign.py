@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from sealwax import keys
-from sealwax.calls import Applied, FindCreated, Mutate
+from sealwax.calls import Applied, FindCreated, Mutate, OpenView
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
 from sealwax.observations import Observation
 from sealwax.providers import docusign_errors, docusign_mutations
@@ -16,8 +17,11 @@ from sealwax.providers.base import (
     Answer,
     Conversation,
     NewEnvelope,
+    NotSentError,
     OutcomeUnknown,
     ProviderError,
+    ProviderRejected,
+    RateLimited,
     Request,
 )
 from sealwax.providers.docusign_errors import ask
@@ -26,6 +30,8 @@ from sealwax.providers.docusign_mutations import envelope_path
 PAGE_SIZE = 100
 # The marker search asks by the provider's clock; ours may be ahead of it by this much.
 CLOCK_SLACK = timedelta(minutes=10)
+# SPEC recipientViewRequest.pingFrequency: "Valid values are 60-1200 seconds".
+PING_EVERY_MIN_S, PING_EVERY_MAX_S = 60, 1200
 
 Part = Literal["combined", "certificate"]
 
@@ -120,6 +126,56 @@ class DocuSignAdapter:
         for page in (yield from _pages(query)):
             events += [_change(envelope) for envelope in _listed(page)]
         return tuple(events)
+
+    def open_view(
+        self, provider_envelope_id: str, call: OpenView, return_url: str, ping_url: str
+    ) -> Conversation[str]:
+        """A signing URL (SPEC Views_PostEnvelopeRecipientView); the envelope does not change.
+
+        Repeating it only makes another URL. Raises ``ProviderRejected``, also where it is not the
+        recipient's turn (RECIPIENT_NOT_IN_SEQUENCE) or the provider knows the recipient by other
+        data (UNKNOWN_ENVELOPE_RECIPIENT).
+        """
+        every_s = min(PING_EVERY_MAX_S, max(PING_EVERY_MIN_S, math.ceil(call.ping_every_s)))
+        answer = yield from ask(
+            Request(
+                "Views_PostEnvelopeRecipientView",
+                "POST",
+                f"{envelope_path(provider_envelope_id)}/views/recipient",
+                json={
+                    "returnUrl": return_url,
+                    "authenticationMethod": "None",
+                    "clientUserId": call.client_user_id,
+                    "recipientId": call.recipient,
+                    "userName": call.name,
+                    "email": call.email,
+                    "pingUrl": ping_url,
+                    "pingFrequency": str(every_s),
+                },
+                purpose="write",
+            )
+        )
+        url = answer.get("url")
+        if not isinstance(url, str) or not url:
+            raise NotSentError("the request for a signing URL was answered without one")
+        return url
+
+    def revoke_view(self, url: str) -> Conversation[None]:
+        """HTTP DELETE on the signing URL itself (SPEC Views_PostEnvelopeRecipientView, prose).
+
+        Raises ``ProviderRejected`` where it was not revoked: opened, expired or unknown. What the
+        provider answers then is not documented, so nothing but a success counts as revoked.
+        """
+        name = "RevokeRecipientView"
+        answer = yield Request(name, "DELETE", url, purpose="write", mutating=True, absolute=True)
+        status = answer.status
+        if 200 <= status < 300:
+            return
+        if status == 429:
+            raise RateLimited(f"{name}: status 429", docusign_errors.retry_after_s(answer))
+        if status >= 500 or status == 408:
+            raise OutcomeUnknown(f"{name}: status {status}")
+        raise ProviderRejected(f"HTTP_{status}", "the signing URL cannot be revoked any more")
 
     def download(self, provider_envelope_id: str, what: str) -> Request:
         """The request for ``combined`` (all documents, without the certificate) or ``certificate``.

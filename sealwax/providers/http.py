@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from sealwax.calls import Applied, FindCreated, Mutate
+from sealwax.calls import Applied, FindCreated, Mutate, OpenView
 from sealwax.facts import ProviderEvent
 from sealwax.observations import Observation
 from sealwax.providers.base import (
@@ -31,6 +32,7 @@ from sealwax.providers.base import (
     NotSentError,
     OutcomeUnknown,
     ProviderError,
+    ProviderRejected,
     RateLimited,
     Request,
     TokenRefused,
@@ -41,6 +43,7 @@ T = TypeVar("T")
 
 # Above this a number in X-RateLimit-Reset is a moment (seconds since 1970), below it a delay.
 _EPOCH_MIN_S = 1_000_000_000
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -81,8 +84,10 @@ def client(connections_max: int = 100) -> httpx.AsyncClient:
     """A client as ``HttpProvider`` wants it: no retries, no redirects, no environment settings.
 
     It may be shared by all providers and principals, since no request takes a header, a cookie or
-    a credential from it. The caller closes it.
+    a credential from it. The caller closes it. httpx's own log of requests is turned off: it
+    holds whole URLs, and a signing URL lets whoever has it sign.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     limits = httpx.Limits(max_connections=connections_max, max_keepalive_connections=20)
     return httpx.AsyncClient(
         transport=httpx.AsyncHTTPTransport(retries=0, limits=limits, trust_env=False),
@@ -153,6 +158,17 @@ class HttpProvider:
         events = await self._call(self._adapter.changes(since), self._deadlines.read_s)
         return tuple(e if e.account_id else replace(e, account_id=self._account_id) for e in events)
 
+    async def open_view(
+        self, provider_envelope_id: str, call: OpenView, return_url: str, ping_url: str
+    ) -> str:
+        """A signing URL of one embedded recipient."""
+        conversation = self._adapter.open_view(provider_envelope_id, call, return_url, ping_url)
+        return await self._call(conversation, self._deadlines.write_s)
+
+    async def revoke_view(self, url: str) -> None:
+        """Make an unopened signing URL useless. ``ProviderRejected``: it was not revoked."""
+        await self._call(self._adapter.revoke_view(url), self._deadlines.write_s)
+
     async def download(self, provider_envelope_id: str, what: str) -> AsyncIterator[bytes]:
         """The bytes of ``combined`` or ``certificate``, in chunks, within one total deadline.
 
@@ -213,6 +229,9 @@ class HttpProvider:
             return result
 
     async def _exchange(self, request: Request, progress: _Progress) -> Answer:
+        if request.absolute:
+            self._check_absolute(request)
+            return await self._sent(request, "", progress)
         token = await self._tokens.token(self._principal)
         answer = await self._sent(request, token, progress)
         if isinstance(self._adapter.refused(request, answer), TokenRefused):
@@ -261,14 +280,30 @@ class HttpProvider:
             refusal = RateLimited(str(refusal), self._wait_s(answer))
         return response, refusal or NotSentError(f"{request.operation}: {answer.status}")
 
+    def _check_absolute(self, request: Request) -> None:
+        """Raise ``ProviderRejected`` for a URL that would go over a line that others can read."""
+        try:
+            parts = urlsplit(request.path)
+            host = parts.hostname or ""
+        except ValueError:
+            parts, host = urlsplit(""), ""
+        own = urlsplit(self._base)
+        same = (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
+        private = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+        if not host or parts.username is not None or not (private or same):
+            raise ProviderRejected(
+                "BAD_URL", f"{request.operation}: the provider's URL is not an https address"
+            )
+
     async def _built(self, request: Request, token: str) -> httpx.Request:
         # Made without the client, so that nothing of another call (headers, cookies) gets in.
         headers = {
             "Accept": "*/*" if request.purpose == "download" else "application/json",
             "User-Agent": "sealwax",
             **request.headers,
-            "Authorization": f"Bearer {token}",
         }
+        if not request.absolute:
+            headers["Authorization"] = f"Bearer {token}"
         content = request.content
         if request.json is not None:
             headers.setdefault("Content-Type", "application/json")
@@ -280,7 +315,7 @@ class HttpProvider:
         timeout = httpx.Timeout(None, connect=connect_s, pool=connect_s)
         return httpx.Request(
             request.method,
-            self._base + request.path,
+            request.path if request.absolute else self._base + request.path,
             params=dict(request.query) or None,
             headers=headers,
             content=content,

@@ -32,6 +32,11 @@ class RegistryConflict(StoreError):
     """A row with this identity says something else."""
 
 
+BEAT_EVERY_S = 5.0
+BEAT_GAP_S = 15.0
+"""A bridge that has not beaten for this long is not up, and what it missed is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryRow:
     """One envelope that was ever asked for. Kept when Temporal has forgotten its workflow.
@@ -50,7 +55,10 @@ class RegistryRow:
 
 
 class Registry(Protocol):
-    """Who owns which envelope. Durable when a call returns; safe from several processes."""
+    """Who owns which envelope, and whether a bridge is up to hear of its signers.
+
+    Durable when a call returns; safe from several processes.
+    """
 
     async def register(
         self, *, account: str, business_key_digest: str, workflow_id: str, provider: str
@@ -82,6 +90,18 @@ class Registry(Protocol):
 
     async def by_business_key(self, account: str, digest: str) -> RegistryRow | None:
         """The row of this business key (``keys.business_key_digest``)."""
+        ...
+
+    async def beat(self, process: str, now: datetime) -> None:
+        """A bridge process says that it is up, and that it can hand on what it hears.
+
+        ``process`` is a name that no other process has, also not an earlier one of that bridge.
+        To be repeated every ``BEAT_EVERY_S``.
+        """
+        ...
+
+    async def up_since(self, now: datetime) -> datetime | None:
+        """Since when at every moment some bridge was up; None where none is now."""
         ...
 
     async def close(self) -> None:

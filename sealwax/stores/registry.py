@@ -6,13 +6,15 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import apsw
 
 from sealwax.stores.base import (
+    BEAT_GAP_S,
     BoundElsewhere,
     NotRegistered,
     RegistryConflict,
@@ -25,6 +27,7 @@ T = TypeVar("T")
 
 TOKEN_BYTES = 32
 APPLICATION_ID = 0x53575247
+BEATS_KEPT = timedelta(days=1)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS envelope (
@@ -38,6 +41,11 @@ CREATE TABLE IF NOT EXISTS envelope (
     created_at TEXT NOT NULL,
     UNIQUE (account, business_key_digest),
     UNIQUE (account, provider_envelope_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bridge (
+    process TEXT PRIMARY KEY,
+    since TEXT NOT NULL,
+    last TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
 _SELECT = """
@@ -138,6 +146,36 @@ class SqliteRegistry:
         """See ``Registry.by_business_key``."""
         return await self._read("account = ? AND business_key_digest = ?", (account, digest))
 
+    async def beat(self, process: str, now: datetime) -> None:
+        """See ``Registry.beat``."""
+
+        def work() -> None:
+            run = [r for r in self._runs() if r.process == process and r.reaches(now)]
+            since = run[0].since if run else now
+            self._connection.execute(
+                "INSERT OR REPLACE INTO bridge VALUES (?, ?, ?)",
+                (process, _time(since), _time(now)),
+            )
+            self._connection.execute(
+                "DELETE FROM bridge WHERE last < ?", (_time(now - BEATS_KEPT),)
+            )
+
+        await self._write(work)
+
+    async def up_since(self, now: datetime) -> datetime | None:
+        """See ``Registry.up_since``.
+
+        A process that ended joins only one that had begun before: a ping may have come between.
+        """
+        runs = await self._in_thread(self._runs)
+        since = min((r.since for r in runs if r.reaches(now)), default=None)
+        if since is None:
+            return None
+        for run in sorted(runs, key=lambda r: r.last, reverse=True):
+            if run.last >= since:
+                since = min(since, run.since)
+        return since
+
     async def close(self) -> None:
         """See ``Registry.close``."""
         await self._in_thread(self._connection.close)
@@ -169,6 +207,13 @@ class SqliteRegistry:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, translated)
 
+    def _runs(self) -> list[_Run]:
+        found = self._connection.execute("SELECT process, since, last FROM bridge").fetchall()
+        return [
+            _Run(str(p), datetime.fromisoformat(str(s)), datetime.fromisoformat(str(e)))
+            for p, s, e in found
+        ]
+
     def _one(self, where: str, values: tuple[str, ...]) -> RegistryRow | None:
         found = self._connection.execute(_SELECT + where, values).fetchall()
         return _row(found[0]) if found else None
@@ -178,6 +223,24 @@ class SqliteRegistry:
         if row is None:
             raise NotRegistered(f"{workflow_id} is not in the registry; register it first")
         return row
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """From when to when a bridge process was up, as far as it said so."""
+
+    process: str
+    since: datetime
+    last: datetime
+
+    def reaches(self, now: datetime) -> bool:
+        """Whether it is up now. A last beat in the future is that of a clock that was put back."""
+        return abs(now - self.last) <= timedelta(seconds=BEAT_GAP_S)
+
+
+def _time(at: datetime) -> str:
+    # Texts of one zone and width, so that comparing texts compares times.
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _row(found: tuple[apsw.SQLiteValue, ...]) -> RegistryRow:
