@@ -305,6 +305,70 @@ def list_(
 
 
 @app.command
+def put(*files: str, common: Common | None = None) -> int:
+    """Store PDFs, encrypted, for envelopes that another language starts; prints their references.
+
+    Parameters
+    ----------
+    files
+        The PDFs. For each, a line with its digest, its size in bytes, and its path.
+    """
+    common = common or Common()
+
+    from sealwax import running
+    from sealwax.terminal import Exit
+
+    async def command(terminal: Terminal) -> Exit:
+        refs = await running.stored(common.config, files)
+        terminal.value_if_json([asdict(ref) for ref in refs])
+        for ref, file in zip(refs, files, strict=True):
+            terminal.line(f"{ref.digest} {ref.size_bytes} {file}")
+        return Exit.OK
+
+    return running.run_command(common.json, command)
+
+
+keys = App(name="keys", help="Make keys for what Sealwax encrypts.")
+app.command(keys)
+
+
+@keys.command(name="new")
+def keys_new(
+    *, id: str | None = None, file: Path | None = None, common: Common | None = None
+) -> int:
+    """Make a new random key; without --file it is printed, and stands nowhere else.
+
+    Parameters
+    ----------
+    id
+        The key's id, such as 2026-11; shown in clear beside all that it encrypts.
+    file
+        Write the key there, readable by you alone, and print the lines for the settings.
+    """
+    common = common or Common()
+
+    from datetime import UTC, datetime
+
+    from sealwax import running
+    from sealwax.terminal import Exit
+
+    key_id = id if id is not None else datetime.now(UTC).strftime("%Y-%m-%d")
+
+    async def command(terminal: Terminal) -> Exit:
+        key = running.made_key(key_id, file)
+        if file is None:
+            terminal.value_if_json({"id": key_id, "key": key})
+            terminal.line(key)
+            return Exit.OK
+        terminal.value_if_json({"id": key_id, "file": str(file)})
+        for line in running.encryption_table(key_id, file):
+            terminal.line(line)
+        return Exit.OK
+
+    return running.run_command(common.json, command)
+
+
+@app.command
 def demo(
     *,
     seed: int | None = None,

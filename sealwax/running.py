@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sealwax import client as clients
-from sealwax.blobs import BlobError
+from sealwax.blobs import BlobError, BlobStore
 from sealwax.connection import ConnectionFailed
-from sealwax.crypto import CryptoError
-from sealwax.definition import Recipient, RecipientKind, Refusal, RefusalCode
+from sealwax.crypto import CryptoError, check_key_id, new_key
+from sealwax.definition import BlobRef, Recipient, RecipientKind, Refusal, RefusalCode
 from sealwax.handle import EnvelopeHandle
+from sealwax.intake import stored_documents
 from sealwax.messages import Snapshot
 from sealwax.opening import open_client
 from sealwax.settings import SettingsError, load_settings
@@ -85,6 +87,44 @@ async def one_envelope(
     settings.account(name)
     client = await open_client(settings)
     yield client.envelope(name, key)
+
+
+async def stored(config: Path | None, files: Sequence[str]) -> tuple[BlobRef, ...]:
+    """Put files into the settings' storage. Raises ``SettingsError``, ``Refusal``, ``OSError``."""
+    settings = load_settings(config)
+    blobs = BlobStore(settings.storage.blobs, settings.keyring())
+    documents = await stored_documents(blobs, dict(enumerate(files, start=1)))
+    return tuple(document.blob for document in documents)
+
+
+def made_key(key_id: str, file: Path | None) -> str:
+    """A new key; with ``file`` written there, for its owner alone to read.
+
+    Raises ``BadKey`` for an id that is none, ``Refusal`` rather than write over an old key.
+    """
+    check_key_id(key_id)
+    key = new_key()
+    if file is not None:
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise Refusal(
+                RefusalCode.BAD_INPUT, f"{file} is there already; name another file"
+            ) from None
+        with os.fdopen(descriptor, "w", encoding="ascii") as written:
+            written.write(f"{key}\n")
+    return key
+
+
+def encryption_table(key_id: str, file: Path) -> tuple[str, ...]:
+    """The lines of the settings that name the key."""
+    return (
+        "[encryption]",
+        f'current = "{key_id}"',
+        "",
+        "[encryption.keys]",
+        f'{key_id} = "file:{file}"',
+    )
 
 
 async def report_sent(

@@ -6,19 +6,28 @@ import asyncio
 import json
 import os
 import re
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 
+from demo.stack import Program, Stack
 from demo.temporal_dev import temporal_binary
 from sealwax.definition import Recipient, Refusal
 from sealwax.intake import DocumentFile
+from sealwax.payloads import PLAIN_PAYLOAD
 from tests.rig import ACCOUNT, Rig
 
-PAGE = Path(__file__).parents[2] / "docs" / "other-languages.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "other-languages.md"
+
+pytestmark = pytest.mark.usefixtures("codec")
 
 
 @pytest.fixture
@@ -28,11 +37,10 @@ def key() -> str:
 
 
 def steps(house: Rig, key: str) -> list[str]:
-    """The page's shell steps, with this test's task queue, storage folder and key."""
+    """The page's shell steps, with this test's task queue and key."""
     found = re.findall(r"(?ms)^```sh\n(.*?)^```", PAGE.read_text("utf-8"))
     queue = house.settings.temporal.task_queue
-    folder = str(house.settings.storage.folder)
-    ours = {"--task-queue sealwax": f"--task-queue {queue}", "sealwax-data": folder}
+    ours = {"--task-queue sealwax": f"--task-queue {queue}"}
     return [_replaced(step, {**ours, "order-17": key}) for step in found]
 
 
@@ -42,13 +50,44 @@ def _replaced(text: str, words: dict[str, str]) -> str:
     return text
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def codec(house: Rig, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """The codec server for the test's settings; its address stands in ``$codec``."""
+    token = "0123456789abcdef" * 4
+    env = {
+        "SEALWAX_CODEC__PORT": "0",
+        "SEALWAX_CODEC__TOKEN": "env:CODEC_TOKEN",
+        "CODEC_TOKEN": token,
+    }
+    argv = (sys.executable, "-m", "bridge.codec", "--config", str(house.folder / "sealwax.toml"))
+    async with Stack(house.folder / "codec") as stack:
+        running = await stack.start(Program(name="codec", argv=argv, env=env))
+        monkeypatch.setenv("codec", f"{running.url}/{token}")
+        yield
+
+
+def sealwax_program(folder: Path) -> Path:
+    """A folder with the program `sealwax`, as an installed wheel has it."""
+    program = folder / "bin" / "sealwax"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m sealwax "$@"\n')
+    program.chmod(0o755)
+    return program.parent
+
+
 async def shell(house: Rig, script: str) -> tuple[int, str, str]:
     """Run a script beside the document, as a user of the test's server would."""
-    path = f"{Path(temporal_binary()).parent}{os.pathsep}{os.environ['PATH']}"
+    ours = (str(sealwax_program(house.folder)), str(Path(temporal_binary()).parent))
+    path = os.pathsep.join((*ours, os.environ["PATH"]))
     process = await asyncio.create_subprocess_exec(
         *("sh", "-eu", "-c", script),
         cwd=house.folder,
-        env={**os.environ, "PATH": path, "TEMPORAL_ADDRESS": house.settings.temporal.address},
+        env={
+            **os.environ,
+            "PATH": path,
+            "TEMPORAL_ADDRESS": house.settings.temporal.address,
+            "SEALWAX_CONFIG": str(house.folder / "sealwax.toml"),
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -136,4 +175,18 @@ async def test_an_input_under_another_id_is_refused(house: Rig, key: str) -> Non
     workflow = house.temporal.get_workflow_handle(f"envelope/acme/{key}-b")
     with pytest.raises(WorkflowFailureError):
         await workflow.result()
+    assert await house.desk.envelopes() == []
+
+
+async def test_a_start_without_the_codec_closes_with_a_typed_error(house: Rig, key: str) -> None:
+    """Who forgets the codec is told so, and nothing is made at the provider."""
+    house.pdf()
+    store, start, *_ = steps(house, key)
+    forgotten = start.replace('--codec-endpoint "$codec"', "")
+    code, _, err = await shell(house, f"{store}\n{forgotten}")
+    assert code == 0, err
+    with pytest.raises(WorkflowFailureError) as caught:
+        await house.temporal.get_workflow_handle(f"envelope/acme/{key}").result()
+    assert isinstance(caught.value.cause, ApplicationError)
+    assert caught.value.cause.type == PLAIN_PAYLOAD
     assert await house.desk.envelopes() == []

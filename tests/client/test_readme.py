@@ -11,7 +11,7 @@ from pathlib import Path
 from temporalio.testing import WorkflowEnvironment
 
 from demo.stack import Stack
-from tests import programs, rig
+from tests import keys, programs, rig
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,11 @@ async def test_the_readme_s_example_runs_as_printed(dev_env: WorkflowEnvironment
                 sys.executable,
                 "example.py",
                 cwd=tmp_path,
-                env={"SEALWAX_CONFIG": str(tmp_path / "sealwax.toml"), "PYTHONPATH": str(ROOT)},
+                env={
+                    "SEALWAX_CONFIG": str(tmp_path / "sealwax.toml"),
+                    "PYTHONPATH": str(ROOT),
+                    keys.VARIABLE: keys.KEY_TEXT,
+                },
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )

@@ -288,3 +288,63 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         settings.bridge.port = 1  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
         settings.bridge = settings.bridge  # type: ignore[misc]
+
+
+def keyed(folder: Path, content: str, *, mode: int = 0o600) -> Path:
+    """Settings whose one key stands in a file."""
+    (folder / "keys").mkdir(exist_ok=True)
+    key = folder / "keys" / "k1.txt"
+    key.write_text(content)
+    key.chmod(mode)
+    return write(folder, GOOD)
+
+
+def why_no_keyring(path: Path) -> str:
+    """What the refusal of the keys says; always one line."""
+    settings = load_settings(path)
+    with pytest.raises(SettingsError) as caught:
+        settings.keyring()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_a_key_nothing_starts_and_it_is_said_how_to_make_one(tmp_path: Path) -> None:
+    """No table, no file, no key in it: each is refused in one line."""
+    message = refused(write(tmp_path, GOOD.replace(ENCRYPTION, "")))
+    assert "encryption: missing" in message
+    assert "sealwax keys new" in message
+    assert "k1.txt" in why_no_keyring(write(tmp_path, GOOD))
+    for content in ("secret", "", "QUJD"):
+        said = why_no_keyring(keyed(tmp_path, content))
+        assert "k1" in said
+        assert not content or content not in said
+    assert "sealwax keys new" in why_no_keyring(keyed(tmp_path, "secret"))
+
+
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    """The file says whose key it is; so do its permissions."""
+    assert "chmod 600" in why_no_keyring(keyed(tmp_path, new_key(), mode=0o640))
+    ring = load_settings(keyed(tmp_path, new_key())).keyring()
+    assert ring.current == "k1"
+    assert len(ring.keys["k1"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('current = "k1"', 'current = "k2"', "encryption.current"),
+        ("k1 = ", "K1 = ", "lower case"),
+        ('"file:keys/k1.txt"', f'"{new_key()}"', "never stands in the settings"),
+    ],
+    ids=["unknown current", "odd id", "key in the settings"],
+)
+def test_an_encryption_table_that_is_wrong_is_refused(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    path = keyed(tmp_path, new_key())
+    assert before in GOOD
+    path.write_text(GOOD.replace(before, after))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path).keyring()
+    assert said in str(caught.value)
+    assert len(after) < 40 or after.strip('"') not in str(caught.value)
