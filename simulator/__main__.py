@@ -18,13 +18,14 @@ from typing import NoReturn
 import uvicorn
 
 from simulator.app import build_app
-from simulator.faults import BadPlan, Harms
+from simulator.faults import POLICIES, BadPlan, Harms
 from simulator.service import Options, Service
 
 EPILOG = """\
 Point any DocuSign eSignature v2.1 client at <url>/restapi. Its own API is under <url>/simulator:
 PUT /simulator/principals registers a user, POST /simulator/tokens mints a token for clients that
 insist on HTTPS for the JWT grant, POST /simulator/envelopes/ID/recipients/ID/sign plays a signer,
+POST /simulator/envelopes/ID/recipients/ID/session/{open,type,sign,...} plays a signer's browser,
 GET /simulator/ledger tells what really happened, PATCH /simulator/harms switches harms live.
 """
 
@@ -73,6 +74,32 @@ def parser() -> Parser:
         metavar="OP:RATE[:MODE[:MS]],...",
         help="OP is an operationId or create, update, recipients, add-recipients, documents, "
         "tabs, *; MODE is commit_then_drop (default), drop_before_commit or slow",
+    )
+    made.add_argument(
+        "--sessions",
+        choices=POLICIES,
+        default=POLICIES[0],
+        help="what a second signing session does to the first (default: %(default)s, the rule of "
+        "the provider's blog: a new URL invalidates an unused one and kicks an active signer)",
+    )
+    made.add_argument(
+        "--session-clock",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="scales URL life, ping interval and session timeout; 0.05 makes 300 s 15 (default: 1)",
+    )
+    made.add_argument(
+        "--url-life-s",
+        type=float,
+        default=300.0,
+        help="life of an unused signing URL, before scaling (default: 300)",
+    )
+    made.add_argument(
+        "--session-timeout-s",
+        type=float,
+        default=1200.0,
+        help="idle time after which a session ends, before scaling (default: 1200)",
     )
     made.add_argument(
         "--oauth-audience",
@@ -140,6 +167,12 @@ def options(arguments: argparse.Namespace) -> Options:
             "processing_ms": _span(arguments.processing_ms),
             "webhooks": _webhooks(arguments.webhook_plan),
             "lost_answers": _lost_answers(arguments.lost_answers),
+            "sessions": {
+                "policy": arguments.sessions,
+                "clock": arguments.session_clock,
+                "url_life_s": arguments.url_life_s,
+                "timeout_s": arguments.session_timeout_s,
+            },
         }
     )
     if arguments.token_life_s < 1:

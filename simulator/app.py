@@ -289,7 +289,7 @@ def build_app(service: Service) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        await service.connect.close()
+        await service.close()
 
     handlers: dict[Any, Any] = {404: _not_found, 405: _wrong_method}
     app = Starlette(

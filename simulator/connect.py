@@ -95,14 +95,22 @@ def truthy(raw: Any) -> bool:
     return str(raw).lower() == "true"
 
 
+def reachable(url: str, plain_http: bool) -> bool:
+    """Whether the provider would call this URL: https, or plain HTTP on loopback here."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    plain = parts.scheme == "http" and (plain_http or parts.hostname in _LOOPBACK)
+    return (plain or parts.scheme == "https") and bool(parts.hostname)
+
+
 def subscription(raw: Any, config_id: int, url_key: str, plain_http: bool) -> Subscription:
     """Read an eventNotification or connectCustomConfiguration; raises INVALID_REQUEST_BODY."""
     if not isinstance(raw, dict) or not isinstance(raw.get(url_key), str):
         raise invalid_body(f"A webhook needs {url_key}.")
     url = raw[url_key]
-    parts = urlsplit(url)
-    plain = parts.scheme == "http" and (plain_http or parts.hostname in _LOOPBACK)
-    if not (plain or parts.scheme == "https") or not parts.hostname or len(url.encode()) > 4096:
+    if not reachable(url, plain_http) or len(url.encode()) > 4096:
         raise invalid_body(f"{url_key} must be an https URL of at most 4096 bytes.")
     events = {str(e).lower() for e in _listed(raw, "events")}
     for prefix, list_key, code_key in (

@@ -23,6 +23,9 @@ OPERATION_ALIASES = {
 }
 
 
+SECONDS_MAX = 1_000_000
+
+
 class BadPlan(ValueError):
     """A harm was configured wrongly; the text says what to do."""
 
@@ -97,6 +100,48 @@ class WebhookPlan:
     seed: int | None = None
 
 
+POLICIES = ("one-per-envelope", "one-per-recipient", "off")
+
+
+@dataclass(frozen=True)
+class SessionRules:
+    """How signing sessions live, and what a second one does to the first.
+
+    `policy` one-per-envelope: a new view request invalidates an unused URL of the envelope and
+    kicks an active signer, whose input is lost. This is the rule of docusign.com's blog, "From
+    the trenches: Concurrency issues" (Multiple Signing Sessions); no reference page states it, so
+    it is a policy here and can be switched. one-per-recipient: opening a second session resets
+    the first of the same recipient ("This envelope was opened in another browser session. Your
+    signature has been reset", support.docusign.com, link scanning services). off: sessions live
+    side by side.
+
+    `url_life_s`: 300, "expires after 5 minutes" (docusign.com docs, envelope views, create
+    recipient). `timeout_s`: idle seconds until `session_timeout` (an account's Signer Session
+    Timeout option, SPEC recipientViewRequest.returnUrl; its default of 1,200 is our choice).
+    `clock` scales these two and the ping interval: 0.05 makes 300 seconds 15.
+    """
+
+    policy: str = "one-per-envelope"
+    clock: float = 1.0
+    url_life_s: float = 300.0
+    timeout_s: float = 1200.0
+
+    def patched(self, raw: Any) -> SessionRules:
+        """These rules with a policy's name, or an object of fields, applied; raises BadPlan."""
+        given = {"policy": raw} if isinstance(raw, str) else raw
+        if not isinstance(given, dict):
+            raise BadPlan(f"sessions is one of {', '.join(POLICIES)}, or an object of rules")
+        values = {**self.__dict__}
+        if unknown := given.keys() - values.keys():
+            raise BadPlan(f"sessions has no {sorted(unknown)[0]!r}")
+        values.update(given)
+        if values["policy"] not in POLICIES:
+            raise BadPlan(f"sessions {values['policy']!r} is not one of {', '.join(POLICIES)}")
+        for key in ("clock", "url_life_s", "timeout_s"):
+            values[key] = _above_zero(values[key], f"sessions: {key}")
+        return SessionRules(**values)
+
+
 @dataclass
 class Harms:
     """All switches. `overlap`: see `Ledger`; processing time is drawn per write."""
@@ -106,6 +151,7 @@ class Harms:
     seed: int = 0
     webhooks: WebhookPlan = field(default_factory=WebhookPlan)
     lost_answers: list[LostAnswers] = field(default_factory=list)
+    sessions: SessionRules = field(default_factory=SessionRules)
     _drawn: Counter[str] = field(default_factory=Counter)
 
     def reseed(self, seed: int) -> None:
@@ -144,7 +190,8 @@ class Harms:
 
     def patch(self, raw: dict[str, Any]) -> None:
         """Apply the control API's JSON; raises BadPlan and then changes nothing."""
-        known = {"overlap", "processing_ms", "webhooks", "lost_answers", "seed", "revoke_tokens"}
+        known = {"overlap", "processing_ms", "webhooks", "lost_answers", "seed", "sessions"}
+        known.add("revoke_tokens")
         if unknown := raw.keys() - known:
             raise BadPlan(f"there is no harm {sorted(unknown)[0]!r}")
         span = _span(raw["processing_ms"]) if "processing_ms" in raw else self.processing_ms
@@ -154,12 +201,14 @@ class Harms:
                 raise BadPlan("lost_answers is a list of plans")
             plans = [LostAnswers.parse(p) for p in raw["lost_answers"]]
         webhooks = _webhooks(self.webhooks, raw.get("webhooks", {}))
+        sessions = self.sessions.patched(raw.get("sessions", {}))
         if not isinstance(raw.get("overlap", True), bool):
             raise BadPlan("overlap is true or false")
         if not isinstance(raw.get("seed", 0), int):
             raise BadPlan("seed is an integer")
         self.overlap = raw.get("overlap", self.overlap)
         self.processing_ms, self.lost_answers, self.webhooks = span, plans, webhooks
+        self.sessions = sessions
         if "seed" in raw:
             self.reseed(raw["seed"])
 
@@ -172,7 +221,18 @@ class Harms:
             "seed": self.seed,
             "webhooks": webhooks,
             "lost_answers": [p.view() for p in self.lost_answers],
+            "sessions": {**self.sessions.__dict__},
         }
+
+
+def _above_zero(raw: Any, what: str) -> float:
+    try:
+        number = float("nan") if isinstance(raw, bool) else float(raw)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0 < number <= SECONDS_MAX:
+        raise BadPlan(f"{what} is a number above 0 and at most {SECONDS_MAX}, not {raw!r}")
+    return number
 
 
 def _span(raw: Any) -> tuple[int, int]:

@@ -194,6 +194,8 @@ class RecipientProgress:
     declined: datetime | None = None
     declined_reason: str = ""
     autoresponded_reason: str = ""
+    # What the recipient typed and the provider kept, by tabLabel.
+    values: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

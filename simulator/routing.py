@@ -155,7 +155,7 @@ class Routing:
 
         Raises RECIPIENT_NOT_IN_SEQUENCE before his turn, ENVELOPE_INVALID_STATUS when over.
         """
-        progress = self._turn(envelope, recipient)
+        progress = self.turn(envelope, recipient)
         if progress.status != "delivered":
             progress.status, progress.delivered = "delivered", now()
             envelope.note(f"recipient {recipient.recipient_id} opened")
@@ -186,7 +186,7 @@ class Routing:
 
     def decline(self, envelope: Envelope, recipient: Recipient, reason: str) -> str:
         """A recipient declines, which ends the envelope; returns his status."""
-        progress = self._turn(envelope, recipient)
+        progress = self.turn(envelope, recipient)
         progress.delivered = progress.delivered or now()
         progress.status, progress.declined, progress.declined_reason = "declined", now(), reason
         envelope.note(f"recipient {recipient.recipient_id} declined")
@@ -197,14 +197,14 @@ class Routing:
 
     def finish_later(self, envelope: Envelope, recipient: Recipient) -> str:
         """A recipient leaves his session to finish later; his status stays."""
-        progress = self._turn(envelope, recipient)
+        progress = self.turn(envelope, recipient)
         envelope.note(f"recipient {recipient.recipient_id} finishes later")
         self._emit(envelope, "recipient-finish-later", recipient)
         return progress.status
 
     def autorespond(self, envelope: Envelope, recipient: Recipient, reason: str) -> str:
         """The recipient's mailbox answers by itself; he may still open and sign."""
-        progress = self._turn(envelope, recipient)
+        progress = self.turn(envelope, recipient)
         if progress.status == "sent":
             progress.status, progress.autoresponded_reason = "autoresponded", reason
         envelope.note(f"recipient {recipient.recipient_id} autoresponded")
@@ -216,7 +216,7 @@ class Routing:
 
         That the recipientId stays and the guid changes is an assumption, unverified.
         """
-        old = self._turn(envelope, recipient)
+        old = self.turn(envelope, recipient)
         fields = {**recipient.fields, "name": name, "email": email}
         fields.pop("clientUserId", None)
         successor = Recipient(
@@ -247,7 +247,7 @@ class Routing:
                 self._ledger.mail(envelope, new.recipient_id, new.email, "corrected")
             self._emit(envelope, "recipient-sent", new)
 
-    def _turn(self, envelope: Envelope, recipient: Recipient) -> RecipientProgress:
+    def turn(self, envelope: Envelope, recipient: Recipient) -> RecipientProgress:
         """The progress of a recipient who may act now; raises what forbids it."""
         progress = envelope.progress_of(recipient)
         if envelope.status not in IN_PROCESS:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from simulator.ceremony import Ceremony
 from simulator.connect import Connect
 from simulator.dialect.shapes import envelope_shape
 from simulator.faults import Harms
 from simulator.ledger import Ledger
-from simulator.model import Envelope
+from simulator.model import Envelope, Recipient
 from simulator.oauth import OAuth
+from simulator.pings import Pinger
 from simulator.routing import Routing
 from simulator.sessions import Sessions
 
@@ -31,17 +35,28 @@ class Options:
 class Service:
     """One simulated provider; all state is in memory and ends with the process."""
 
-    def __init__(self, options: Options, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        client: httpx.AsyncClient | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        client = client or httpx.AsyncClient(trust_env=False)
         self.harms = options.harms
         self.ledger = Ledger()
         self.oauth = OAuth(options.token_life_s, options.audiences)
-        self.connect = Connect(
-            self.harms, self._summary, client or httpx.AsyncClient(trust_env=False)
-        )
+        self.connect = Connect(self.harms, self._summary, client)
         self.connect.plain_http = options.plain_http_listeners
         self.connect.pause(self.harms.webhooks.paused)
-        self.routing = Routing(self.ledger, self.connect.emit)
-        self.sessions = Sessions()
+        self.routing = Routing(self.ledger, self._emit)
+        self.sessions = Sessions(lambda: self.harms.sessions, clock)
+        self._pinger = Pinger(self.sessions, client)
+        self.ceremony = Ceremony(self.ledger, self.routing, self.sessions, self._pinger)
+
+    async def close(self) -> None:
+        """Stop pings and deliveries."""
+        await self._pinger.close()
+        await self.connect.close()
 
     def sender(self, envelope: Envelope) -> dict[str, str]:
         """The `sender` object of an envelope."""
@@ -64,6 +79,10 @@ class Service:
         if raw.get("revoke_tokens") is True:
             self.oauth.revoke_all()
         return self.harms.view()
+
+    def _emit(self, envelope: Envelope, event: str, recipient: Recipient | None) -> None:
+        self.connect.emit(envelope, event, recipient)
+        self.sessions.heard(envelope, event)
 
     def _summary(self, envelope: Envelope, include: frozenset[str]) -> dict[str, Any]:
         return envelope_shape(envelope, include, self.sender(envelope), content=True)

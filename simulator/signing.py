@@ -1,118 +1,148 @@
-"""The page behind a signing URL: opens the envelope, then sign, decline, or leave.
+"""The addresses behind a signing URL, for a browser or a program.
 
-After it the browser goes to the return URL with `event` = signing_complete, decline,
-viewing_complete, cancel or ttl_expired (SPEC Views_PostEnvelopeRecipientView). A client that
-accepts `application/json` gets the same as JSON.
+GET of the signing URL opens it, once; the page then lives at an address of its own. POST with
+`action` = type, sign, decline, finish-later, cancel or close-window; DELETE of the signing URL
+revokes it (SPEC Views_PostEnvelopeRecipientView). A client that accepts `application/json` gets
+`{"event", "returnUrl"}` where a browser is redirected.
 """
 
 from __future__ import annotations
 
-import html
+import re
+import secrets
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from simulator.errors import ProviderError, unknown_recipient
+from simulator.ceremony import EVENT_OF_ACTION, Left
+from simulator.errors import ProviderError
 from simulator.forms import read_form
-from simulator.model import Envelope, Recipient
+from simulator.pages import signing_page
 from simulator.service import Service
 from simulator.sessions import Session
 
-ACTIONS = {
-    "finish": "signing_complete",
-    "decline": "decline",
-    "later": "cancel",
-}
+_LOAD = re.compile("[0-9]{1,9}")
+ACTIONS = (*EVENT_OF_ACTION, "type", "close-window")
+
+
+def _error(status: int, code: str, message: str) -> Response:
+    return JSONResponse({"errorCode": code, "message": message}, status)
+
+
+def _gone() -> Response:
+    return _error(404, "INVALID_TOKEN", "There is no such signing URL.")
+
+
+def _guarded(response: Response, nonce: str = "") -> Response:
+    """Nothing of a session is stored, framed, or told to where the browser goes next.
+
+    No form-action: a browser applies it to the redirects after the form as well, and the return
+    URL and what comes after it are the application's affair.
+    """
+    inline = f"'nonce-{nonce}'" if nonce else "'none'"
+    response.headers["content-security-policy"] = (
+        f"default-src 'none'; style-src {inline}; script-src {inline}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+    )
+    response.headers["cache-control"] = "no-store"
+    response.headers["referrer-policy"] = "no-referrer"
+    response.headers["x-content-type-options"] = "nosniff"
+    return response
+
+
+class Signing:
+    """The handlers."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def redeem(self, request: Request) -> Response:
+        """Open a signing URL: the page, or back at once with `ttl_expired`."""
+        session = self._by_secret(request)
+        if session is None:
+            return _gone()
+        left = self._service.ceremony.open(session)
+        return self._show(request, session) if left is None else self._away(request, left)
+
+    async def page(self, request: Request) -> Response:
+        """The page of an opened session again, with what was typed."""
+        session = self._by_ticket(request)
+        if session is None or session.opened is None:
+            return _gone()
+        left = self._service.ceremony.look(session)
+        return self._show(request, session) if left is None else self._away(request, left)
+
+    async def act(self, request: Request) -> Response:
+        """Type or end, at either address of an opened session."""
+        session = self._by_secret(request) or self._by_ticket(request)
+        if session is None or session.opened is None:
+            return _gone()
+        form = await read_form(request)
+        action, ceremony = form.get("action", ""), self._service.ceremony
+        if action not in ACTIONS:
+            return _error(400, "INVALID_REQUEST_BODY", f"action is one of {', '.join(ACTIONS)}.")
+        if action == "close-window":
+            load = form.get("load", "")
+            ceremony.close_window(session, int(load) if _LOAD.fullmatch(load) else None)
+            return Response(status_code=204)
+        left = ceremony.type(session, form)
+        if left is None and action != "type":
+            left = ceremony.act(session, action, form.get("reason", ""))
+        if left is not None:
+            return self._away(request, left)
+        return _guarded(JSONResponse({"saved": len(session.values)}))
+
+    async def revoke(self, request: Request) -> Response:
+        """204: nobody opened it and nobody will. 409 (unverified): it was opened."""
+        session = self._by_secret(request)
+        if session is None:
+            return _gone()
+        if not self._service.sessions.revoke(session):
+            return _error(409, "INVALID_TOKEN", "The signing URL was used.")
+        return Response(status_code=204)
+
+    def _by_secret(self, request: Request) -> Session | None:
+        return self._service.sessions.by_secret(
+            request.path_params["session"], request.query_params.get("slt", "")
+        )
+
+    def _by_ticket(self, request: Request) -> Session | None:
+        return self._service.sessions.by_ticket(
+            request.path_params["session"], request.query_params.get("ticket", "")
+        )
+
+    def _show(self, request: Request, session: Session) -> Response:
+        try:
+            envelope, recipient = self._service.ceremony.person(session)
+        except ProviderError:
+            return self._away(request, self._service.ceremony.act(session, "cancel"))
+        if _wants_json(request):
+            actions = list(EVENT_OF_ACTION)
+            body = {"actions": actions, "recipientId": recipient.recipient_id}
+            return _guarded(JSONResponse(body))
+        nonce, idle_s = secrets.token_urlsafe(16), self._service.sessions.idle_s(session)
+        page = signing_page(envelope, recipient, session, nonce, idle_s)
+        return _guarded(HTMLResponse(page), nonce)
+
+    def _away(self, request: Request, left: Left) -> Response:
+        if _wants_json(request):
+            return _guarded(JSONResponse({"event": left.event, "returnUrl": left.url}))
+        return _guarded(RedirectResponse(left.url, 303))
 
 
 def _wants_json(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "")
 
 
-def _person(service: Service, session: Session) -> tuple[Envelope, Recipient]:
-    envelope = service.ledger.find(session.account_id, session.envelope_id)
-    for recipient in envelope.definition.recipients:
-        if recipient.guid == session.recipient_guid:
-            return envelope, recipient
-    raise unknown_recipient()
-
-
-def _page(envelope: Envelope, recipient: Recipient, session: Session) -> str:
-    buttons = "".join(
-        f'<button name="action" value="{action}">{action}</button>' for action in ACTIONS
-    )
-    documents = "".join(f"<li>{html.escape(d.name)}</li>" for d in envelope.definition.documents)
-    return (
-        "<!doctype html><meta charset=utf-8><title>Sign</title>"
-        f"<h1>{html.escape(envelope.definition.email_subject)}</h1>"
-        f"<p>For {html.escape(recipient.name)}</p><ul>{documents}</ul>"
-        f'<form method="post" action="{html.escape(session.path)}">{buttons}</form>'
-    )
-
-
-def _leave(request: Request, session: Session, event: str) -> Response:
-    session.open = False
-    if _wants_json(request):
-        return JSONResponse({"event": event, "returnUrl": session.back(event)})
-    return RedirectResponse(session.back(event), 302)
-
-
 def routes(service: Service) -> list[Route]:
-    """GET opens, POST with `action` acts, DELETE revokes."""
-
-    def gone() -> Response:
-        return JSONResponse({"errorCode": "INVALID_TOKEN", "message": "No such URL."}, 404)
-
-    async def open_url(request: Request) -> Response:
-        secret = request.query_params.get("slt", "")
-        session, fresh = service.sessions.redeem(request.path_params["session"], secret)
-        if session is None:
-            return gone()
-        if not fresh:
-            if _wants_json(request):
-                return JSONResponse(
-                    {"event": "ttl_expired", "returnUrl": session.back("ttl_expired")}
-                )
-            return RedirectResponse(session.back("ttl_expired"), 302)
-        try:
-            envelope, recipient = _person(service, session)
-            service.routing.open(envelope, recipient)
-        except ProviderError:
-            return _leave(request, session, "exception")
-        if _wants_json(request):
-            return JSONResponse({"actions": list(ACTIONS), "recipientId": recipient.recipient_id})
-        return HTMLResponse(_page(envelope, recipient, session))
-
-    async def act(request: Request) -> Response:
-        secret = request.query_params.get("slt", "")
-        session = service.sessions.live(request.path_params["session"], secret)
-        action = (await read_form(request)).get("action", "")
-        if session is None:
-            return gone()
-        if action not in ACTIONS:
-            text = f"action must be one of {', '.join(ACTIONS)}"
-            return JSONResponse({"errorCode": "INVALID_REQUEST_BODY", "message": text}, 400)
-        try:
-            envelope, recipient = _person(service, session)
-            if action == "finish":
-                service.routing.sign(envelope, recipient)
-            elif action == "decline":
-                service.routing.decline(envelope, recipient, "declined in the signing session")
-            else:
-                service.routing.finish_later(envelope, recipient)
-        except ProviderError:
-            return _leave(request, session, "exception")
-        return _leave(request, session, ACTIONS[action])
-
-    async def revoke(request: Request) -> Response:
-        secret = request.query_params.get("slt", "")
-        found = service.sessions.revoke(request.path_params["session"], secret)
-        return Response(status_code=200) if found else gone()
-
-    path = "/Signing/MTRedeem/v1/{session}"
+    """The signing URL's address and the page's."""
+    signing = Signing(service)
+    url, page = "/Signing/MTRedeem/v1/{session}", "/Signing/v1/{session}"
     return [
-        Route(path, open_url, methods=["GET"]),
-        Route(path, act, methods=["POST"]),
-        Route(path, revoke, methods=["DELETE"]),
+        Route(url, signing.redeem, methods=["GET"]),
+        Route(url, signing.act, methods=["POST"]),
+        Route(url, signing.revoke, methods=["DELETE"]),
+        Route(page, signing.page, methods=["GET"]),
+        Route(page, signing.act, methods=["POST"]),
     ]

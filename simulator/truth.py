@@ -6,6 +6,7 @@ from typing import Any
 
 from simulator.ledger import Ledger
 from simulator.model import RECIPIENT_KINDS, Envelope, Recipient, stamp
+from simulator.sessions import Sessions
 
 
 def recipient_truth(envelope: Envelope, recipient: Recipient) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def recipient_truth(envelope: Envelope, recipient: Recipient) -> dict[str, Any]:
         "clientUserId": recipient.fields.get("clientUserId"),
         "signed": stamp(progress.signed),
         "declinedReason": progress.declined_reason or None,
+        "values": dict(progress.values),
         "tabs": [
             {**tab, "tabType": str(tab.get("tabType") or kind.removesuffix("Tabs").lower())}
             for kind, tabs in recipient.tabs.items()
@@ -71,9 +73,14 @@ def envelope_truth(envelope: Envelope) -> dict[str, Any]:
 
 
 def ledger_truth(
-    ledger: Ledger, account_id: str | None, calls: bool, deliveries: dict[str, int]
+    ledger: Ledger,
+    account_id: str | None,
+    calls: bool,
+    deliveries: dict[str, int],
+    sessions: Sessions,
 ) -> dict[str, Any]:
     """The whole ledger, of one account or of all."""
+    held = sessions.listed(account_id)
     in_account = [c for c in ledger.calls if account_id in (None, c.account_id)]
     writes = [w for w in ledger.writes if account_id in (None, w.call.account_id)]
     lost = [w.write_id for w in writes if w.lost]
@@ -91,6 +98,9 @@ def ledger_truth(
         "lost_update_count": len(lost),
         "overlaps": sum(overlaps),
         "calls_total": len(in_account),
+        "sessions": [s.truth() for s in held],
+        "kicked": sum(s.kicked for s in held),
+        "input_lost": sum(s.input_lost for s in held),
     }
     if calls:
         body["calls"] = [c.truth() for c in in_account]

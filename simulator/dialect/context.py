@@ -107,6 +107,7 @@ class Context:
         await self.service.processing()
         check(envelope)
         result: T = self.service.ledger.commit(pending, apply)
+        self.service.sessions.changed(envelope.envelope_id, self.call.operation_id)
         if after is not None:
             after(envelope, result)
         return result

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -59,6 +60,7 @@ class Listener:
         self.bodies: list[bytes] = []
         self.headers: list[httpx.Headers] = []
         self.refusals = 0
+        self.arrived = asyncio.Event()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.refusals:
@@ -66,6 +68,7 @@ class Listener:
             return httpx.Response(503)
         self.bodies.append(request.content)
         self.headers.append(request.headers)
+        self.arrived.set()
         return httpx.Response(200)
 
     @property
@@ -82,11 +85,11 @@ class Listener:
 class Desk:
     """One simulator with one registered user; checks every JSON answer against the definitions."""
 
-    def __init__(self, overlap: bool = False) -> None:
+    def __init__(self, overlap: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.listener = Listener()
         harms = Harms(overlap=overlap, webhooks=WebhookPlan(retry_ms=1))
         hooks = httpx.AsyncClient(transport=httpx.MockTransport(self.listener))
-        self.service = Service(Options(harms=harms), hooks)
+        self.service = Service(Options(harms=harms), hooks, clock)
         transport = httpx.ASGITransport(app=build_app(self.service))
         self.http = httpx.AsyncClient(transport=transport, base_url="http://desk")
         self.token = ""
@@ -98,7 +101,7 @@ class Desk:
 
     async def __aexit__(self, *_: object) -> None:
         await self.http.aclose()
-        await self.service.connect.close()
+        await self.service.close()
 
     async def register(self, key: str, user: str, *accounts: str, pem: str = "") -> str:
         """Register a principal and mint a token for it."""

@@ -17,6 +17,7 @@ from docusign_esign import (
     EnvelopeDefinition,
     EnvelopesApi,
     Recipients,
+    RecipientViewRequest,
     Signer,
     SignHere,
     Tabs,
@@ -144,3 +145,29 @@ def test_the_sdk_sends_a_put_again_when_its_answer_is_lost(
     ledger = httpx.get(f"{simulator}/simulator/ledger").json()
     mails = [m["why"] for m in ledger["mails"] if m["envelopeId"] == made]
     assert mails == ["sent"] + ["resent"] * 4
+
+
+def test_a_signing_url_for_an_embedded_signer(simulator: str, envelopes: EnvelopesApi) -> None:
+    """The SDK's recipient view request is understood, and its URL opens a signing page."""
+    wanted = lease("sent")
+    wanted.recipients = Recipients(signers=[signer("1", client_user_id="c1")])
+    made = envelopes.create_envelope(ACCOUNT, envelope_definition=wanted).envelope_id
+    request = RecipientViewRequest(
+        authentication_method="none",
+        client_user_id="c1",
+        recipient_id="1",
+        user_name="Signer 1",
+        email="signer1@example.com",
+        return_url="https://app.example.com/back",
+        ping_url="https://app.example.com/ping",
+        ping_frequency="600",
+    )
+    view = envelopes.create_recipient_view(ACCOUNT, made, recipient_view_request=request)
+    assert "lease.pdf" in httpx.get(view.url).text
+    done = httpx.post(view.url, data={"action": "sign"})
+    assert done.headers["location"] == "https://app.example.com/back?event=signing_complete"
+    assert truth(simulator, made)["status"] == "completed"
+    request.client_user_id = "c2"
+    with pytest.raises(ApiException) as refused:
+        envelopes.create_recipient_view(ACCOUNT, made, recipient_view_request=request)
+    assert refused.value.status == 400

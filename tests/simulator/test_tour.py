@@ -155,7 +155,7 @@ async def test_a_signing_url_works_once_and_for_its_recipient(desk: Desk) -> Non
     assert (await desk.truth(envelope))["status"] == "delivered"
     again = await desk.http.get(url)
     assert again.headers["location"] == "https://app.example.com/back?x=1&event=ttl_expired"
-    done = await desk.http.post(url, data={"action": "finish"})
+    done = await desk.http.post(url, data={"action": "sign"})
     assert done.headers["location"].endswith("&event=signing_complete")
     assert [r["status"] for r in (await desk.truth(envelope))["recipients"]] == [
         "completed",
@@ -163,7 +163,7 @@ async def test_a_signing_url_works_once_and_for_its_recipient(desk: Desk) -> Non
     ]
     second = {**who, "clientUserId": "c2", "email": "signer2@example.com", "userName": "Signer 2"}
     revoked = (await desk.ok("POST", path, second))["url"]
-    assert (await desk.http.delete(revoked)).status_code == 200
+    assert (await desk.http.delete(revoked)).status_code == 204
     assert "ttl_expired" in (await desk.http.get(revoked)).headers["location"]
     declined = (await desk.ok("POST", path, second))["url"]
     await desk.http.get(declined)
