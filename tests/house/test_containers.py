@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = {
     "worker": ["python", "worker.py"],
     "bridge": ["python", "-m", "bridge"],
+    "codec": ["python", "-m", "bridge.codec"],
     "simulator": ["python", "-m", "simulator"],
 }
 
@@ -47,7 +48,7 @@ def names_a_setting(variable: str) -> bool:
 
 
 def test_there_is_a_server_and_each_program(services: dict[str, dict[str, Any]]) -> None:
-    """Temporal, worker and bridge start by themselves; the simulator only when asked for."""
+    """Temporal, worker, bridge and codec start by themselves; the simulator only when asked."""
     assert set(services) == {"temporal", *PROGRAMS}
     assert [name for name, service in services.items() if "profiles" in service] == ["simulator"]
     for name, start in PROGRAMS.items():
