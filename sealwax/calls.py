@@ -137,7 +137,7 @@ class OpenView:
 class RevokeView:
     """Make an unopened signing URL useless (SPEC Views_PostEnvelopeRecipientView: HTTP DELETE)."""
 
-    url: str
+    url: str = field(repr=False)
     kind: Literal["revoke_view"] = "revoke_view"
 
 

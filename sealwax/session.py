@@ -103,7 +103,7 @@ class Lease:
     recipient_id: str
     return_url: str
     token: int
-    url: str
+    url: str = field(repr=False)
     granted_at: datetime
     url_until: datetime
     last_ping_at: datetime | None = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sealwax import views
 from sealwax.advance import (
     CallFinished,
     Effect,
@@ -20,17 +21,25 @@ from sealwax.advance import (
     Finish,
     MutationAccepted,
     Perform,
+    SessionAsked,
+    SessionClosed,
+    SessionPinged,
+    SessionReturned,
     WakeAt,
     Woke,
     advance,
     opened,
 )
-from sealwax.calls import Applied, Call, Done, Outcome, Registered, Timing
-from sealwax.envelope import Answer, Envelope, Order, check_acceptable
+from sealwax.calls import Applied, Call, Done, OpenView, Outcome, Registered, Timing, ViewOpened
+from sealwax.envelope import Answer, DuringSession, Envelope, Order, check_acceptable
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
+from sealwax.messages import SessionTicket
 from sealwax.mutations import Mutation
+from sealwax.session import Lease, SessionRules
+from sealwax.signing import check_session
 from tests.builders import ACCOUNT_ID, ENVELOPE_ID, START, an_order
 
+BACK = "http://localhost/back"
 TIMING = Timing(
     call_deadline_s=10,
     outcome_settle_s=5,
@@ -45,17 +54,18 @@ TIMING = Timing(
 class Playbook:
     """One envelope being played."""
 
-    def __init__(self, order: Order | None = None) -> None:
+    def __init__(self, order: Order | None = None, rules: SessionRules | None = None) -> None:
         self.now: datetime = START
+        self.rules = rules or SessionRules()
         self.state: Envelope = opened(order or an_order(), START)
         self.effects: tuple[Effect, ...] = ()
         self.script: list[str] = []
         self._happens(Woke())
 
     @classmethod
-    def sent(cls, order: Order | None = None) -> Playbook:
+    def sent(cls, order: Order | None = None, rules: SessionRules | None = None) -> Playbook:
         """An envelope that is registered, created, bound and sent."""
-        play = cls(order or an_order())
+        play = cls(order or an_order(), rules)
         play.registers().creates()
         return play.expects("mutate").answers(Applied((Fact(EnvelopeStatus.SENT),)))
 
@@ -66,7 +76,7 @@ class Playbook:
 
     def registers(self, provider_envelope_id: str = "") -> Playbook:
         """The registry's row is written."""
-        outcome = Registered("docusign", ACCOUNT_ID, TIMING, provider_envelope_id)
+        outcome = Registered("docusign", ACCOUNT_ID, TIMING, provider_envelope_id, self.rules)
         return self.expects("register").answers(outcome)
 
     def creates(self) -> Playbook:
@@ -74,10 +84,49 @@ class Playbook:
         self.expects("create").answers(Applied(provider_envelope_id=ENVELOPE_ID))
         return self.expects("bind").answers(Done())
 
-    def asks(self, operation_id: str, mutation: Mutation) -> Playbook:
+    def asks(
+        self, operation_id: str, mutation: Mutation, during_session: DuringSession = "wait"
+    ) -> Playbook:
         """A caller asks for a mutation. Raises what the validator would."""
         check_acceptable(self.state, operation_id, mutation)
-        return self._happens(MutationAccepted(operation_id, mutation))
+        return self._happens(MutationAccepted(operation_id, mutation, during_session))
+
+    def wants(
+        self, operation_id: str, recipient_id: str, *, takeover: bool = False, back: str = BACK
+    ) -> Playbook:
+        """A caller asks for a signing session. Raises what the validator would."""
+        check_session(self.state, operation_id, recipient_id, back, takeover)
+        return self._happens(SessionAsked(operation_id, recipient_id, back, takeover))
+
+    def gets_url(self, url: str = "") -> Playbook:
+        """The provider gives the signing URL that is being asked for."""
+        call = self.expects("open_view").call
+        assert isinstance(call, OpenView)
+        return self.answers(ViewOpened(url or f"https://provider.example/{call.token}"))
+
+    def pings(self, token: int | None = None, at: datetime | None = None) -> Playbook:
+        """The page of a session, the live one unless told otherwise, is open."""
+        return self._happens(SessionPinged(token or self.lease.token, at or self.now))
+
+    def returns(self, event: str = "signing_complete", token: int | None = None) -> Playbook:
+        """The browser comes back from a session, the live one unless told otherwise."""
+        return self._happens(SessionReturned(token or self.lease.token, event))
+
+    def closes(self, operation_id: str) -> Playbook:
+        """The caller closes its session, or no longer waits for one."""
+        return self._happens(SessionClosed(operation_id))
+
+    @property
+    def lease(self) -> Lease:
+        """The live session."""
+        assert self.state.sessions.lease is not None, self._so_far("there is no live session")
+        return self.state.sessions.lease
+
+    def ticket(self, operation_id: str) -> SessionTicket:
+        """How a session request stands, with its URL while that may be given."""
+        ticket = views.ticket(self.state, operation_id, self.now, with_url=True)
+        assert ticket is not None, self._so_far(f"no session {operation_id}")
+        return ticket
 
     def hears(self, *events: ProviderEvent) -> Playbook:
         """Webhooks arrive."""
