@@ -288,14 +288,14 @@ async def test_a_recipient_is_found_by_each_documented_way(desk: Desk) -> None:
         {"email": "SIGNER1@example.com", "userName": "Signer 1"},
     ):
         assert (await desk.ok("POST", path, {**base, **who}))["url"]
-    for who in (
+    for wrong in (
         {"recipientId": "1", "email": "other@example.com"},
         {"recipientId": "1", "userId": "2"},
         {"email": "signer1@example.com", "userName": "Somebody Else"},
         {"recipientId": "1", "clientUserId": "c2"},
         {"recipientId": "2", "clientUserId": None},
     ):
-        code = await desk.refused("POST", path, {**base, **who})
+        code = await desk.refused("POST", path, {**base, **wrong})
         assert code == "UNKNOWN_ENVELOPE_RECIPIENT"
 
 

@@ -16,9 +16,10 @@ from tests.simulator.program import running, user_token
 from tests.simulator.signer import RETURN_URL, asking, embedded, event_of, signers
 
 CHROMIUM = shutil.which("chromium")
+COMPANY = 'A "quoted" & <i>name</i>'
 TABS = {
     "textTabs": [
-        {"tabLabel": "Company <b>", "required": "true", "value": 'A "quoted" & <i>name</i>'},
+        {"tabLabel": "Company <b>", "required": "true", "value": COMPANY},
         {"tabLabel": "Company <b>"},
     ],
     "checkboxTabs": [{"tabLabel": "Agreed", "selected": "true"}],
@@ -62,7 +63,7 @@ async def test_the_page_shows_document_fields_and_four_ways_out(desk: Desk) -> N
     assert page.status_code == 200
     assert "d1.pdf" in page.text
     assert list(form.inputs) == ["Company <b>", "Agreed", "Plan", "signature"]
-    assert form.inputs["Company <b>"]["value"] == TABS["textTabs"][0]["value"]
+    assert form.inputs["Company <b>"]["value"] == COMPANY
     assert "required" in form.inputs["Company <b>"]
     assert "checked" in form.inputs["Agreed"]
     assert form.inputs["signature"]["value"] == "Signer 1"
