@@ -8,8 +8,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -20,9 +20,12 @@ from bridge.app import BridgeApp
 from bridge.forward import Forwarder, Pace
 from bridge.ingest import Source
 from bridge.serving import CannotListen, Server, announced, listen
+from bridge.sessions import SessionEndpoints
+from bridge.signs import Signs, keep_beating
 from bridge.sink import TemporalSink
 from sealwax.connection import connect
 from sealwax.providers.registry import webhook_reader
+from sealwax.session_links import SessionLinks
 from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import StoreError
 from sealwax.stores.journal import open_journal
@@ -62,13 +65,24 @@ async def run(settings: Settings, host: str, port: int, announce: Path | None) -
         closing.push_async_callback(journal.close)
         registry = open_registry(settings.storage.registry)
         closing.push_async_callback(registry.close)
+        sink = TemporalSink(lambda: connect(settings.temporal, keyring))
         forwarder = Forwarder(
             journal=journal,
             registry=registry,
-            sink=TemporalSink(lambda: connect(settings.temporal, keyring)),
+            sink=sink,
             sources=accounts,
             now=_now,
             pace=Pace(park_s=settings.bridge.park_s),
+        )
+        signs = Signs(sink, settings.sessions.ping_every_s / 2)
+        closing.push_async_callback(signs.settled)
+        sessions = SessionEndpoints(
+            links=SessionLinks(keyring),
+            registry=registry,
+            signs=signs,
+            sink=sink,
+            return_origins=settings.sessions.return_origins,
+            now=_now,
         )
         app = BridgeApp(
             accounts,
@@ -77,26 +91,51 @@ async def run(settings: Settings, host: str, port: int, announce: Path | None) -
             arrived=forwarder.wake,
             forwarding=lambda: forwarder.reaching,
             now=_now,
+            sessions=sessions.answer,
         )
-        await _serve(app, forwarder, host, port, announce)
+        await _serve(
+            app,
+            forwarder,
+            lambda: keep_beating(registry, lambda: not signs.stuck, _now),
+            host,
+            port,
+            announce,
+        )
 
 
 async def _serve(
-    app: BridgeApp, forwarder: Forwarder, host: str, port: int, announce: Path | None
+    app: BridgeApp,
+    forwarder: Forwarder,
+    beat: Callable[[], Coroutine[None, None, None]],
+    host: str,
+    port: int,
+    announce: Path | None,
 ) -> None:
     listener = listen(host, port, "bridge")
-    server = Server(app, REQUESTS_AT_ONCE, lambda: announced(announce, host, listener))
-    loop = asyncio.get_running_loop()
+    beating: list[asyncio.Task[None]] = []
+
+    def listening() -> None:
+        announced(announce, host, listener)
+        beating.append(asyncio.create_task(beat()))
+        beating[0].add_done_callback(lambda _: stop())
 
     def stop() -> None:
         server.should_exit = True
 
+    server = Server(app, REQUESTS_AT_ONCE, listening)
+    loop = asyncio.get_running_loop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     forwarding = asyncio.create_task(forwarder.run())
-    # A bridge that only takes in would look healthy: without its forwarder it ends as well.
+    # A bridge that only takes in, or does not say that it is up, would look healthy: without its
+    # forwarder or its heartbeat it ends as well.
     forwarding.add_done_callback(lambda _: stop())
     await server.serve([listener])
+    for task in beating:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
     forwarder.stop()
     await forwarding
 

@@ -1,8 +1,8 @@
 """The bridge's HTTP side, as one bare ASGI callable.
 
 ``POST /webhooks/{account}`` and ``POST /webhooks/{account}/{token}`` take webhooks, ``GET /health``
-and ``GET /counts`` tell how it goes. A webhook is acknowledged when the journal has it on disk,
-and only then.
+and ``GET /counts`` tell how it goes; below ``/sessions`` signers land and pings come in (see
+``bridge.sessions``). A webhook is acknowledged when the journal has it on disk, and only then.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from bridge.ingest import Accept, Refuse, Source, ingest
+from bridge.landing import Page
 from sealwax.stores.base import Journal, StoreError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Sessions = Callable[[str, Sequence[str], bytes], Awaitable[Page]]
+"""Answers method, path below ``/sessions`` and query string."""
 
 LARGE_BODY_BYTES = 256 * 1024
 BODY_TIMEOUT_S = 60.0
@@ -54,6 +57,7 @@ class BridgeApp:
         arrived: Callable[[], None],
         forwarding: Callable[[], bool],
         now: Callable[[], datetime],
+        sessions: Sessions,
     ) -> None:
         self.refused: Counter[str] = Counter()
         self._sources = sources
@@ -63,12 +67,16 @@ class BridgeApp:
         self._arrived = arrived
         self._forwarding = forwarding
         self._now = now
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
         try:
+            if _path(scope)[:1] == ["sessions"]:
+                await self._session(scope, send)
+                return
             status, answer = await self._answer(scope, receive)
         except _Stop as stop:
             self.refused[stop.reason] += 1
@@ -79,6 +87,17 @@ class BridgeApp:
             status, answer = 503, {"refused": "store"}
         if status:
             await _send(send, status, answer)
+
+    async def _session(self, scope: Scope, send: Send) -> None:
+        query: bytes = scope.get("query_string", b"")
+        page = await self._sessions(scope["method"], _path(scope)[1:], query)
+        if page.refused:
+            self.refused[page.refused] += 1
+        headers = [(name.encode(), value.encode()) for name, value in page.headers]
+        if page.status != 204:
+            headers.append((b"content-length", str(len(page.body)).encode()))
+        await send({"type": "http.response.start", "status": page.status, "headers": headers})
+        await send({"type": "http.response.body", "body": page.body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         method, parts = scope["method"], _path(scope)

@@ -10,12 +10,13 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bridge.ingest import Source
+from bridge.landing import Page, silent
 from bridge.sink import SinkUnavailable, Undeliverable, WorkflowGone
 from sealwax import keys
 from sealwax.messages import EventBatch
@@ -71,6 +72,11 @@ async def registered(registry: Registry, key: str, account: str = "acme") -> Reg
         workflow_id=keys.workflow_id(account, key),
         provider="docusign",
     )
+
+
+async def no_sessions(method: str, parts: Sequence[str], query: bytes) -> Page:
+    """The session endpoints of a bridge that is not asked for them."""
+    return silent(404, "path")
 
 
 @dataclass

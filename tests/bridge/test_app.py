@@ -16,7 +16,16 @@ from bridge import app as module
 from bridge.app import BridgeApp
 from sealwax.stores.base import Webhook
 from sealwax.stores.journal import SqliteJournal, open_journal
-from tests.bridge.deliveries import ACCOUNT_ID, KEY, Clock, event_key, message, signed, source
+from tests.bridge.deliveries import (
+    ACCOUNT_ID,
+    KEY,
+    Clock,
+    event_key,
+    message,
+    no_sessions,
+    signed,
+    source,
+)
 from tests.keys import KEYRING
 
 TOKEN = "a-token-that-was-given-out-0123456789"
@@ -42,6 +51,7 @@ class Bridge:
             arrived=self.arrived,
             forwarding=lambda: self.reaching,
             now=Clock(),
+            sessions=no_sessions,
         )
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=self.app), base_url="http://bridge"
