@@ -75,6 +75,24 @@ def parser() -> Parser:
         help="OP is an operationId or create, update, recipients, add-recipients, documents, "
         "tabs, *; MODE is commit_then_drop (default), drop_before_commit or slow",
     )
+    _session_options(made)
+    made.add_argument(
+        "--oauth-audience",
+        action="append",
+        default=[],
+        metavar="AUD",
+        help="accept this aud in assertions besides the simulator's own host (repeatable)",
+    )
+    made.add_argument("--token-life-s", type=int, default=3600, help="expires_in of tokens")
+    made.add_argument(
+        "--plain-http-listeners",
+        action="store_true",
+        help="deliver webhooks over plain HTTP to hosts other than loopback too",
+    )
+    return made
+
+
+def _session_options(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--sessions",
         choices=POLICIES,
@@ -93,28 +111,16 @@ def parser() -> Parser:
         "--url-life-s",
         type=float,
         default=300.0,
+        metavar="SECONDS",
         help="life of an unused signing URL, before scaling (default: 300)",
     )
     made.add_argument(
         "--session-timeout-s",
         type=float,
         default=1200.0,
+        metavar="SECONDS",
         help="idle time after which a session ends, before scaling (default: 1200)",
     )
-    made.add_argument(
-        "--oauth-audience",
-        action="append",
-        default=[],
-        metavar="AUD",
-        help="accept this aud in assertions besides the simulator's own host (repeatable)",
-    )
-    made.add_argument("--token-life-s", type=int, default=3600, help="expires_in of tokens")
-    made.add_argument(
-        "--plain-http-listeners",
-        action="store_true",
-        help="deliver webhooks over plain HTTP to hosts other than loopback too",
-    )
-    return made
 
 
 def _span(text: str) -> list[int]:

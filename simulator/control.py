@@ -6,70 +6,27 @@ JSON, without authentication: bind the simulator to loopback. Errors are
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulator.ceremony import ADOPTED_NAME, EVENT_OF_ACTION, Left, labels
-from simulator.errors import ProviderError, no_envelope, unknown_recipient
-from simulator.faults import BadPlan
+from simulator.browsers import Browsers
+from simulator.control_calls import (
+    Handler,
+    Refused,
+    guarded,
+    path_envelope,
+    read_body,
+    required_text,
+)
+from simulator.errors import unknown_recipient
 from simulator.model import Envelope, Recipient
 from simulator.oauth import Principal
 from simulator.service import Service
-from simulator.sessions import Session
 from simulator.truth import envelope_truth, ledger_truth
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-SESSION_ACTIONS = ("open", "type", *EVENT_OF_ACTION, "close-window", "ping-block")
-
-
-class Refused(Exception):
-    """A control call that cannot be done; carries the HTTP status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    raw = await request.body()
-    try:
-        value = json.loads(raw) if raw.strip() else {}
-    except ValueError:
-        raise Refused(400, "the body is not JSON") from None
-    if not isinstance(value, dict):
-        raise Refused(400, "the body is not an object")
-    return value
-
-
-def _text(body: dict[str, Any], key: str) -> str:
-    value = body.get(key)
-    if not isinstance(value, str) or not value:
-        raise Refused(400, f"{key} is required: give a non-empty string")
-    return value
-
-
-def _guarded(handler: Handler) -> Handler:
-    async def run(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except Refused as error:
-            body = {"errorCode": "BAD_CONTROL_CALL", "message": str(error)}
-            return JSONResponse(body, error.status)
-        except BadPlan as error:
-            return JSONResponse({"errorCode": "BAD_PLAN", "message": str(error)}, 400)
-        except ProviderError as error:
-            status = 404 if error.status == 404 or error.code.startswith("UNKNOWN") else 409
-            return JSONResponse(error.body(), status)
-
-    return run
 
 
 class Control:
@@ -84,13 +41,13 @@ class Control:
 
     async def put_account(self, request: Request) -> Response:
         """Create or rename an account."""
-        body = await _body(request)
+        body = await read_body(request)
         account = self._service.ledger.account(request.path_params["account"], body.get("name"))
         return JSONResponse({"accountId": account.account_id, "name": account.name})
 
     async def put_principal(self, request: Request) -> Response:
         """Register a user under an integration key, with the key's public RSA key."""
-        body = await _body(request)
+        body = await read_body(request)
         accounts = body.get("accounts", [])
         if not isinstance(accounts, list):
             raise Refused(400, "accounts must be a list of account ids")
@@ -101,8 +58,8 @@ class Control:
             except ValueError:
                 raise Refused(400, "public_key_pem is not a public key in PEM") from None
         principal = Principal(
-            integration_key=_text(body, "integration_key"),
-            user_id=_text(body, "user_id"),
+            integration_key=required_text(body, "integration_key"),
+            user_id=required_text(body, "user_id"),
             name=str(body.get("name") or "Sender"),
             email=str(body.get("email") or "sender@example.com"),
             accounts=[str(a) for a in accounts],
@@ -122,8 +79,8 @@ class Control:
 
     async def post_token(self, request: Request) -> Response:
         """Mint a token without the JWT grant, for clients that insist on HTTPS there."""
-        body = await _body(request)
-        key = (_text(body, "integration_key"), _text(body, "user_id"))
+        body = await read_body(request)
+        key = (required_text(body, "integration_key"), required_text(body, "user_id"))
         principal = self._service.oauth.principals.get(key)
         if principal is None:
             raise Refused(404, "there is no such principal: PUT /simulator/principals first")
@@ -132,9 +89,11 @@ class Control:
 
     async def post_hmac_key(self, request: Request) -> Response:
         """Add an active HMAC key to an account."""
-        body = await _body(request)
+        body = await read_body(request)
         account = request.path_params["account"]
-        return JSONResponse({"id": self._service.connect.add_key(account, _text(body, "key"))})
+        return JSONResponse(
+            {"id": self._service.connect.add_key(account, required_text(body, "key"))}
+        )
 
     async def delete_hmac_key(self, request: Request) -> Response:
         """Remove an HMAC key."""
@@ -151,100 +110,20 @@ class Control:
 
     async def patch_harms(self, request: Request) -> Response:
         """Change switches; what is not named stays."""
-        return JSONResponse(self._service.patch_harms(await _body(request)))
-
-    def _envelope(self, request: Request) -> Envelope:
-        wanted = request.path_params["envelope"]
-        envelope = self._service.ledger.envelopes.get(wanted.lower())
-        if envelope is None:
-            raise no_envelope(wanted)
-        return envelope
+        return JSONResponse(self._service.patch_harms(await read_body(request)))
 
     async def get_envelope(self, request: Request) -> Response:
         """The truth about one envelope."""
-        return JSONResponse(envelope_truth(self._envelope(request)))
+        return JSONResponse(envelope_truth(path_envelope(self._service, request)))
 
     async def act(self, request: Request) -> Response:
         """A recipient acts: open, sign, decline, finish-later, autorespond, reassign."""
-        envelope, body = self._envelope(request), await _body(request)
+        envelope, body = path_envelope(self._service, request), await read_body(request)
         recipient = envelope.definition.recipient(request.path_params["recipient"])
         if recipient is None:
             raise unknown_recipient()
         status = self._do(request.path_params["action"], envelope, recipient, body)
         return JSONResponse({"status": status})
-
-    async def session(self, request: Request) -> Response:
-        """A signer's browser without HTML: what `SESSION_ACTIONS` names.
-
-        `open` takes {"url"}. The others act in the newest session that the recipient opened, or
-        in that of {"session"}: `type` takes {"values": {tabLabel: text}} (default: the adopted
-        name), `decline` {"reason"}, `ping-block` {"blocked"} (default true; also for sessions to
-        come). Where the browser would leave, the answer has `event` and `returnUrl`.
-        """
-        envelope, body = self._envelope(request), await _body(request)
-        recipient_id, action = request.path_params["recipient"], request.path_params["action"]
-        if action not in SESSION_ACTIONS:
-            raise Refused(404, f"a session has {', '.join(SESSION_ACTIONS)}, not {action}")
-        if action == "ping-block":
-            if envelope.definition.recipient(recipient_id) is None:
-                raise unknown_recipient()
-            blocked = body.get("blocked", True)
-            if not isinstance(blocked, bool):
-                raise Refused(400, "blocked is true or false")
-            sessions = self._service.sessions
-            sessions.block_pings(envelope.envelope_id, recipient_id, blocked)
-            return JSONResponse({"blocked": blocked})
-        if action == "open":
-            session = self._by_url(_text(body, "url"), envelope, recipient_id)
-            left = self._service.ceremony.open(session)
-        else:
-            session = self._opened(envelope, recipient_id, body.get("session"))
-            if session.state == "active" and not session.present:
-                raise Refused(409, "this window is closed: open another signing URL")
-            left = self._drive(session, action, body)
-        answer = {"session": session.session_id, "state": session.state}
-        if left is not None:
-            answer |= {"event": left.event, "returnUrl": left.url}
-        return JSONResponse(answer)
-
-    def _by_url(self, url: str, envelope: Envelope, recipient_id: str) -> Session:
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise Refused(400, "url is no URL") from None
-        secret = dict(parse_qsl(parts.query)).get("slt", "")
-        session = self._service.sessions.by_secret(parts.path.rpartition("/")[2], secret)
-        mine = (envelope.envelope_id, recipient_id)
-        if session is None or (session.envelope_id, session.recipient_id) != mine:
-            raise Refused(404, "this is no signing URL of this recipient")
-        return session
-
-    def _opened(self, envelope: Envelope, recipient_id: str, wanted: Any) -> Session:
-        """The session to act in: the one named, else the newest that did not leave yet."""
-        mine = self._service.sessions.of(envelope.envelope_id, recipient_id)
-        found = [
-            s
-            for s in mine
-            if s.opened and (s.session_id == wanted if wanted is not None else not s.event)
-        ]
-        if not found:
-            raise Refused(409, "the recipient has no such open session: open a signing URL first")
-        return max(found, key=lambda s: s.opened or s.requested)
-
-    def _drive(self, session: Session, action: str, body: dict[str, Any]) -> Left | None:
-        ceremony = self._service.ceremony
-        if action == "close-window":
-            ceremony.close_window(session)
-            return None
-        if action != "type":
-            return ceremony.act(session, action, str(body.get("reason") or ""))
-        values = body.get("values", {ADOPTED_NAME: "As adopted"})
-        if not isinstance(values, dict):
-            raise Refused(400, "values is an object of texts by tabLabel")
-        _, recipient = ceremony.person(session)
-        if unknown := values.keys() - labels(recipient):
-            raise Refused(400, f"the recipient has no field {sorted(unknown)[0]!r}")
-        return ceremony.type(session, {label: str(text) for label, text in values.items()})
 
     def _do(
         self, action: str, envelope: Envelope, recipient: Recipient, body: dict[str, Any]
@@ -264,7 +143,7 @@ class Control:
                 return routing.autorespond(envelope, recipient, reason or "out of office")
             case "reassign":
                 return routing.reassign(
-                    envelope, recipient, _text(body, "name"), _text(body, "email")
+                    envelope, recipient, required_text(body, "name"), required_text(body, "email")
                 )
         raise Refused(404, f"a recipient cannot {action}")
 
@@ -282,21 +161,21 @@ class Control:
 
     async def flush(self, request: Request) -> Response:
         """Wait until no delivery is under way."""
-        timeout_s = (await _body(request)).get("timeout_s", 10)
+        timeout_s = (await read_body(request)).get("timeout_s", 10)
         if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool):
             raise Refused(400, "timeout_s is a number of seconds")
         return JSONResponse(await self._service.connect.flush(float(timeout_s)))
 
     async def redeliver(self, request: Request) -> Response:
         """Send an envelope's past messages again with retryCount + 1."""
-        envelope = self._envelope(request)
+        envelope = path_envelope(self._service, request)
         count = self._service.connect.redeliver(envelope.envelope_id)
         return JSONResponse({"redelivered": count})
 
 
 def routes(service: Service) -> list[Route]:
     """All routes of the control API."""
-    control = Control(service)
+    control, browsers = Control(service), Browsers(service)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/health", control.health),
         ("PUT", "/accounts/{account}", control.put_account),
@@ -312,12 +191,12 @@ def routes(service: Service) -> list[Route]:
         (
             "POST",
             "/envelopes/{envelope}/recipients/{recipient}/session/{action}",
-            control.session,
+            browsers.act,
         ),
         ("POST", "/webhooks/flush", control.flush),
         ("POST", "/webhooks/{envelope}/redeliver", control.redeliver),
     ]
     return [
-        Route("/simulator" + path, _guarded(handler), methods=[method])
+        Route("/simulator" + path, guarded(handler), methods=[method])
         for method, path, handler in table
     ]

@@ -211,14 +211,14 @@ async def test_each_end_has_its_event(
 
 async def test_finish_later_keeps_what_was_typed_and_cancel_does_not(desk: Desk) -> None:
     one = await signers(desk, embedded("1"))
-    for action, note in (("cancel", "first"), ("finish-later", "second")):
+    for action, note in (("finish-later", "kept"), ("cancel", "dropped")):
         await one.open("1")
         await one.do("1", "type", values={"Note": note})
         await one.do("1", action)
     kept = (await desk.truth(one.envelope))["recipients"][0]["values"]
-    assert kept == {"Note": "second"}
+    assert kept == {"Note": "kept"}
     page = await desk.http.get(await one.url("1"))
-    assert 'value="second"' in page.text
+    assert 'value="kept"' in page.text
 
 
 async def test_void_ends_a_session_and_is_no_kick(desk: Desk) -> None:

@@ -16,11 +16,12 @@ from tests.simulator.program import running, user_token
 from tests.simulator.signer import RETURN_URL, asking, embedded, event_of, signers
 
 CHROMIUM = shutil.which("chromium")
+LABEL = 'Company "<b>"'
 COMPANY = 'A "quoted" & <i>name</i>'
 TABS = {
     "textTabs": [
-        {"tabLabel": "Company <b>", "required": "true", "value": COMPANY},
-        {"tabLabel": "Company <b>"},
+        {"tabLabel": LABEL, "required": "true", "value": COMPANY},
+        {"tabLabel": LABEL},
     ],
     "checkboxTabs": [{"tabLabel": "Agreed", "selected": "true"}],
     "listTabs": [{"tabLabel": "Plan", "listItems": [{"text": "Small", "value": "s"}]}],
@@ -62,9 +63,9 @@ async def test_the_page_shows_document_fields_and_four_ways_out(desk: Desk) -> N
     page, form = await opened(desk)
     assert page.status_code == 200
     assert "d1.pdf" in page.text
-    assert list(form.inputs) == ["Company <b>", "Agreed", "Plan", "signature"]
-    assert form.inputs["Company <b>"]["value"] == COMPANY
-    assert "required" in form.inputs["Company <b>"]
+    assert list(form.inputs) == [LABEL, "Agreed", "Plan", "signature"]
+    assert form.inputs[LABEL]["value"] == COMPANY
+    assert "required" in form.inputs[LABEL]
     assert "checked" in form.inputs["Agreed"]
     assert form.inputs["signature"]["value"] == "Signer 1"
     assert form.buttons == ["sign", "finish-later", "cancel", "decline"]
@@ -87,12 +88,12 @@ async def test_the_page_loads_nothing_from_outside_and_is_not_kept(desk: Desk) -
 async def test_what_was_typed_is_saved_survives_a_reload_and_is_signed(desk: Desk) -> None:
     """The page has an address of its own; what stood there before does not count as typed."""
     _, form = await opened(desk)
-    everything = {"Company <b>": "Sealing Ltd", "Agreed": "", "Plan": "", "signature": "Signer 1"}
+    everything = {LABEL: "Sealing Ltd", "Agreed": "", "Plan": "", "signature": "Signer 1"}
     json = {"accept": "application/json"}
     saved = await desk.http.post(form.action, data={"action": "type", **everything}, headers=json)
     assert saved.json() == {"saved": 2}
     again = Form((await desk.http.get(form.action)).text)
-    assert again.inputs["Company <b>"]["value"] == "Sealing Ltd"
+    assert again.inputs[LABEL]["value"] == "Sealing Ltd"
     assert "checked" not in again.inputs["Agreed"]
     done = await desk.http.post(form.action, data={"action": "sign", **everything})
     assert (done.status_code, done.headers["location"]) == (
@@ -102,7 +103,7 @@ async def test_what_was_typed_is_saved_survives_a_reload_and_is_signed(desk: Des
     repeated = await desk.http.post(form.action, data={"action": "decline"})
     assert event_of(repeated.headers["location"]) == "signing_complete"
     envelope = (await desk.ledger())["envelopes"][0]
-    assert envelope["recipients"][0]["values"] == {"Company <b>": "Sealing Ltd", "Agreed": ""}
+    assert envelope["recipients"][0]["values"] == {LABEL: "Sealing Ltd", "Agreed": ""}
     assert envelope["recipients"][0]["status"] == "completed"
 
 
