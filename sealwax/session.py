@@ -206,8 +206,10 @@ def pinged(sessions: Sessions, token: int, at: datetime) -> Sessions:
             return replace(sessions, alive_after_end=sessions.alive_after_end + 1)
         return sessions
     last = at if lease.last_ping_at is None else max(at, lease.last_ping_at)
-    # Whoever pings has opened the URL, which is thereby spent.
-    return replace(sessions, lease=replace(lease, last_ping_at=last, url=""))
+    # Whoever pings has opened the URL, which is thereby spent, and is there, though the
+    # application that closes an unopened session believes otherwise.
+    wish = None if lease.closing is End.CLOSED else lease.closing
+    return replace(sessions, lease=replace(lease, last_ping_at=last, url="", closing=wish))
 
 
 def returned(sessions: Sessions, token: int, event: str) -> Sessions:

@@ -162,9 +162,14 @@ class Playbook:
     @property
     def wakes_at(self) -> datetime:
         """When it asked to be woken."""
-        wakes = [e.at for e in self.effects if isinstance(e, WakeAt)]
-        assert wakes, self._so_far("expected a time to wake")
-        return wakes[-1]
+        wake_at = self.wake_at
+        assert wake_at is not None, self._so_far("expected a time to wake")
+        return wake_at
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """When it asked to be woken, if it did."""
+        return next((e.at for e in reversed(self.effects) if isinstance(e, WakeAt)), None)
 
     @property
     def finished(self) -> bool:

@@ -207,6 +207,8 @@ class Desk:
                     return Archived(())
                 case Bind() | Close():
                     return Done()
+                case _:
+                    raise AssertionError(f"nobody wants a signing session here: {call.kind}")
         except ProviderRejected as error:
             return Rejected(error.code, error.message)
 

@@ -26,6 +26,7 @@ from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
 from sealwax.mutations import (
     AddRecipients,
     CorrectEnvelope,
+    Mutation,
     RemoveRecipients,
     UpdateRecipient,
     VoidEnvelope,
@@ -88,11 +89,11 @@ def told(name: str, *facts: Fact) -> ProviderEvent:
     return an_event(name, facts)
 
 
-def refusal(play: Playbook, operation_id: str, recipient_id: str, **how: object) -> RefusalCode:
+def refusal(play: Playbook, operation_id: str, recipient_id: str, back: str = BACK) -> RefusalCode:
     """The code under which this request is refused; nothing changes by it."""
     before = play.state
     with pytest.raises(Refusal) as refused:
-        play.wants(operation_id, recipient_id, **how)
+        play.wants(operation_id, recipient_id, back=back)
     assert play.state == before
     return refused.value.code
 
@@ -379,9 +380,10 @@ class TestEnds:
 
     def test_a_ping_during_the_revocation_outweighs_its_success(self):
         """The page was open; that the URL is useless now says nothing of it."""
-        play = live(SessionRules(close_ends=False)).closes("s-ana").expects("revoke_view")
-        play.pings().answers(Done()).rests()
+        play = live().closes("s-ana").expects("revoke_view").pings().answers(Done()).rests()
         assert (how(play), play.lease.revoked) == ("", False)
+        play.closes("s-ana")
+        assert how(play) == End.CLOSED
 
     def test_a_revocation_that_never_gets_through_is_given_up_with_the_url(self):
         """An expired URL needs none; the session ends and nobody waits for ever."""
@@ -501,11 +503,13 @@ class TestRules:
         assert (how(play), play.state.sessions.losses) == (End.TAKEN_OVER, 1)
 
     @pytest.mark.parametrize(
-        ("name", "value", "late"), [("url_life_s", 60.0, 150), ("ping_every_s", 600.0, 930)]
+        ("rules", "late"),
+        [(SessionRules(url_life_s=60), 150), (SessionRules(ping_every_s=600), 930)],
+        ids=["url_life_s", "ping_every_s"],
     )
-    def test_times_are_the_operator_s(self, name: str, value: float, late: int):
+    def test_times_are_the_operator_s(self, rules: SessionRules, late: int):
         """A shorter life or a longer interval moves the deadline."""
-        play = live(SessionRules(**{name: value})).passes(late - 1).rests()
+        play = live(rules).passes(late - 1).rests()
         play.passes(1).expects("ask_bridge")
 
 
@@ -538,7 +542,7 @@ class TestTakeover:
         assert play.ticket("s-ben").state == "waiting"
 
 
-DISTURBING = [
+DISTURBING: list[Mutation] = [
     VoidEnvelope("wrong price"),
     CorrectEnvelope("New subject", None, (UpdateRecipient("cyd", name="Cyn"),)),
     UpdateRecipient("cyd", email="cyn@example.com"),
