@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from sealwax.calls import (
     Applied,
@@ -197,7 +198,7 @@ class Ceremony:
             pings = [p.pings_at for p in self.at_work() if p.pings_at is not None]
             until = min([end, *wakes, *pings])
             gap = (until - self.play.now).total_seconds()
-            self.happens(lambda gap=gap: self.play.passes(gap))
+            self.happens(partial(self.play.passes, gap))
             for page in self.at_work():
                 if page.pings_at is not None and page.pings_at <= self.play.now:
                     page.pings_at += timedelta(seconds=RULES.ping_every_s)
