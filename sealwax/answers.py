@@ -245,7 +245,9 @@ def _of_update(cause: BaseException) -> Exception:
         return Refusal(_code(code), cause.message)
     if isinstance(cause, ApplicationError) and cause.type in _PASSING:
         return Lost(_PASSING[cause.type])
-    return TemporalRefused(f"the workflow failed the request: {' '.join(str(cause).split())}")
+    # The SDK wraps what it could not decode; the cause says why, such as a key that is missing.
+    first = cause.__cause__ or cause
+    return TemporalRefused(f"the workflow failed the request: {' '.join(str(first).split())}")
 
 
 def _code(text: str) -> RefusalCode:

@@ -5,11 +5,12 @@ its data is a nonce of 12 bytes and the AES-256-GCM ciphertext of the whole payl
 protobuf), with the key id as additional data. This is the layout of Temporal's encryption samples
 (temporalio/samples-python, ``encryption``), with the key id bound.
 
-What must never happen on a worker is an exception in the codec for something that stays wrong: the
-workflow task would fail for ever. So a payload that comes in plain is marked, and whoever reads it
-gets ``PlainPayload``, a failure for Temporal: the start of a workflow closes with it, an update is
-refused with it. A payload under a key that is not here does raise: the task is tried again until
-the key is, and nothing is lost.
+An exception in the codec of a worker fails the whole workflow task, again and again, whatever else
+came with it. So the codec raises nothing: what does not open is marked, and whoever reads it gets
+the error. ``PlainPayload`` is a failure for Temporal: a workflow that was started in plain closes
+with it. ``KeyUnknown`` is none: what already stands in a history waits for the key, and nothing is
+lost; an update, which its caller can repeat, is refused with it, so that a caller with a key of his
+own blocks nobody.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from sealwax.crypto import CryptoError, Keyring
+from sealwax.crypto import CryptoError, Keyring, KeyUnknown, SealBroken
 
 ENCODING = "encoding"
 KEY_ID = "encryption-key-id"
 ENCRYPTED = b"binary/encrypted"
-REFUSED_PLAIN = "sealwax/refused-plain"
+REFUSED = "sealwax/refused"
+REASON = "reason"
 
 PLAIN_PAYLOAD = "SealwaxPlainPayload"
 """The ``type`` of the failure that answers a plain payload."""
@@ -68,27 +70,39 @@ class EncryptionCodec(PayloadCodec):
         return [encrypted(self._keyring, payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Each payload as it was; a plain one marked, for ``SealedPayloadConverter`` to refuse.
+        """Each payload as it was; one that does not open marked, for its reader to refuse."""
+        return [self._decoded(payload) for payload in payloads]
 
-        Raises ``KeyUnknown`` and ``SealBroken``.
-        """
-        return [decrypted(self._keyring, p) if is_encrypted(p) else _REFUSED for p in payloads]
+    def _decoded(self, payload: Payload) -> Payload:
+        try:
+            if is_encrypted(payload):
+                return decrypted(self._keyring, payload)
+            raise PlainPayload
+        except (PlainPayload, KeyUnknown, SealBroken) as error:
+            reason = type(error).__name__.encode()
+            metadata = {ENCODING: REFUSED.encode(), REASON: reason}
+            return Payload(metadata=metadata, data=str(error).encode())
 
 
-class _RefusedPlainConverter(EncodingPayloadConverter):
+class _RefusedConverter(EncodingPayloadConverter):
+    """Raises what the codec found."""
+
     @property
     def encoding(self) -> str:
-        return REFUSED_PLAIN
+        return REFUSED
 
     def to_payload(self, value: Any) -> Payload | None:
         return None
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
+        for kind in (KeyUnknown, SealBroken):
+            if payload.metadata[REASON] == kind.__name__.encode():
+                raise kind(payload.data.decode())
         raise PlainPayload
 
 
 class SealedPayloadConverter(PydanticPayloadConverter):
-    """Pydantic's JSON, behind ``EncryptionCodec``: refuses what came in plain.
+    """Pydantic's JSON, behind ``EncryptionCodec``: refuses what did not open.
 
     Errors of pydantic quote the values that they complain of, and end in logs and in failures; here
     they are told without.
@@ -96,12 +110,15 @@ class SealedPayloadConverter(PydanticPayloadConverter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._set_converters(*self.converters.values(), _RefusedPlainConverter())
+        self._set_converters(*self.converters.values(), _RefusedConverter())
 
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
     ) -> list[Any]:
-        """See the base class. Raises ``PlainPayload`` and ``UnreadablePayload``."""
+        """See the base class.
+
+        Raises ``PlainPayload``, ``KeyUnknown``, ``SealBroken`` and ``UnreadablePayload``.
+        """
         try:
             return super().from_payloads(payloads, type_hints)
         except ValidationError as error:
@@ -163,4 +180,3 @@ def _without_values(error: ValidationError) -> str:
 
 
 _FIELD = re.compile(r"\w{1,40}", re.ASCII)
-_REFUSED = Payload(metadata={ENCODING: REFUSED_PLAIN.encode()})

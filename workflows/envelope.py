@@ -34,7 +34,7 @@ with workflow.unsafe.imports_passed_through():
         opened,
     )
     from sealwax.calls import Call, Create, Mutate, NotSent, Outcome, Unknown
-    from sealwax.crypto import CryptoError
+    from sealwax.crypto import CryptoError, KeyUnknown
     from sealwax.definition import Refusal, RefusalCode, check_definition
     from sealwax.envelope import Envelope, check_acceptable, position, waiting_on
     from sealwax.signing import check_session
@@ -233,6 +233,9 @@ class EnvelopeWorkflow:
         """A signal's message; None, and counted, where it is plain or cannot be read."""
         try:
             (read,) = workflow.payload_converter().from_payloads([value.payload], [kind])
+        except KeyUnknown:
+            # It fails the task, which is tried again until the worker has the key.
+            raise
         except (CryptoError, KeyError, RuntimeError) as error:
             workflow.logger.error("a signal is not readable: %s", type(error).__name__)
             read = None

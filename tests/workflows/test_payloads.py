@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 from temporalio import workflow
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import (
     Client,
     WorkflowFailureError,
@@ -22,6 +23,9 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from sealwax import messages
+from sealwax.answers import TemporalRefused
+from sealwax.blobs import BlobStore
+from sealwax.client import EnvelopeClient
 from sealwax.crypto import Keyring, KeyUnknown, SealBroken
 from sealwax.definition import Definition, Recipient
 from sealwax.envelope import Order
@@ -135,6 +139,54 @@ async def test_a_signal_in_plain_is_counted_and_never_folded(house: Rig) -> None
 
     await ours.signal(messages.SIGNAL_EVENTS, EventBatch(events=(event,)))
     await eventually(folded)
+
+
+async def test_a_caller_with_a_key_of_his_own_is_refused_and_blocks_nobody(house: Rig) -> None:
+    """An update under a key that the worker lacks is told so at once; others go on meanwhile."""
+    envelope, _ = await sent(house)
+    blobs = BlobStore(house.settings.storage.blobs, NEXT)
+    client = EnvelopeClient(keys.encrypting(house.temporal, NEXT), blobs=blobs)
+    stranger = client.envelope(ACCOUNT, envelope.key)
+    async with asyncio.timeout(10):
+        with pytest.raises(TemporalRefused, match="key next"):
+            await stranger.update_recipient("1", name="Mallory")
+    before = (await envelope.status()).revision
+    await envelope.update_recipient("1", name="Ana Byron")
+    assert (await envelope.status()).revision == before + 1
+
+
+async def test_a_webhook_under_a_key_that_the_worker_lacks_waits_and_one_that_is_forged_does_not(
+    house: Rig,
+) -> None:
+    """A bridge that has the next key first loses nothing; what no key opens is counted."""
+    envelope, provider_id = await sent(house)
+    (good,) = await data_converter(keys.KEYRING).encode([EventBatch(events=())])
+    forged = Payload(metadata=dict(good.metadata), data=good.data[:-1] + b"\0")
+    ours = raw(house.temporal, envelope)
+    await _as_it_is(house.temporal, envelope, forged)
+
+    async def counted() -> bool:
+        return (await envelope.status()).events_unreadable == 1
+
+    await eventually(counted)
+    event = ProviderEvent("e1", "envelope-sent", house.desk.account_id, provider_id)
+    early = raw(keys.encrypting(house.temporal, NEXT), envelope)
+    await early.signal(messages.SIGNAL_EVENTS, EventBatch(events=(event,)))
+    await a_task_failed(ours)
+    history = (await ours.fetch_history()).events
+    assert any(e.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED for e in history)
+    await ours.terminate("the test is over")
+
+
+async def _as_it_is(client: Client, envelope: EnvelopeHandle, payload: Payload) -> None:
+    """Signal a payload without any codec."""
+    request = SignalWorkflowExecutionRequest(
+        namespace=client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=envelope.workflow_id),
+        signal_name=messages.SIGNAL_EVENTS,
+        input=Payloads(payloads=[payload]),
+    )
+    await client.workflow_service.signal_workflow_execution(request)
 
 
 @workflow.defn
