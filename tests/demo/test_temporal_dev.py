@@ -75,6 +75,25 @@ async def test_server_is_ready_when_start_returns_and_keeps_its_data(tmp_path: P
     assert page.startswith("HTTP/1.1 200")
 
 
+@pytest.mark.server
+async def test_the_web_ui_is_told_where_payloads_are_decoded(tmp_path: Path) -> None:
+    """The UI's own settings name the codec endpoint, so that nobody has to type it in."""
+    # Not above: the sandbox loads this module for its workflow, and httpx is not for workflows.
+    import httpx
+
+    async with Stack(tmp_path) as stack:
+        server = await temporal_dev.start_temporal(
+            stack,
+            search_attributes={},
+            preferred_ports=False,
+            codec_endpoint="http://127.0.0.1:1/a-token",
+        )
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.get(f"{server.ui_url}/api/v1/settings")
+
+    assert answer.json()["Codec"]["Endpoint"] == "http://127.0.0.1:1/a-token"
+
+
 def test_a_port_in_use_is_avoided() -> None:
     """The preferred port is given when free; while somebody listens on it, the next one is."""
     with socket.socket() as listener:
