@@ -6,6 +6,8 @@
     envelope = await client.create(account="acme", key="order-17", subject="Contract",
                                    documents=["contract.pdf"], recipients=[Recipient(...)])
     await envelope.update_recipient("buyer", email="new@example.com")
+    async with envelope.signing_session("buyer", "https://app.example.com/thanks") as session:
+        ...  # send the signer's browser to session.url, then: await session.over()
     print((await envelope.wait("completed")).status)
 
 Everything may be repeated: a business key names one envelope and an operation id one effect. The
@@ -46,6 +48,7 @@ from sealwax.facts import EnvelopeStatus
 from sealwax.handle import ANSWER_TIMEOUT_S, EnvelopeHandle, status_named
 from sealwax.intake import BlobSink, DocumentFile, File, stored_definition
 from sealwax.messages import EnvelopeInput
+from sealwax.signers import LiveSession, SessionRefused
 
 __all__ = [
     "ClientError",
@@ -54,9 +57,11 @@ __all__ = [
     "EnvelopeClient",
     "EnvelopeHandle",
     "EnvelopeRow",
+    "LiveSession",
     "MutationRefused",
     "MutationRejected",
     "NoAnswerYet",
+    "SessionRefused",
     "TemporalRefused",
     "UnknownEnvelope",
 ]

@@ -47,6 +47,7 @@ class RefusalCode(StrEnum):
     BAD_RETURN_URL = "bad_return_url"
     STALE_TOKEN = "stale_token"
     UNKNOWN_SESSION = "unknown_session"
+    SESSION_OVER = "session_over"
 
 
 class Refusal(Exception):

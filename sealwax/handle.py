@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from sealwax import keys, messages
 from sealwax.answers import (
     QUERY_TIMEOUT_S,
     Asking,
+    ClientError,
     EnvelopeAborted,
     MutationRefused,
     MutationRejected,
@@ -21,9 +23,10 @@ from sealwax.answers import (
     no_answer,
 )
 from sealwax.definition import Recipient, Refusal, RefusalCode, Tab
+from sealwax.envelope import DuringSession
 from sealwax.facts import FINAL, EnvelopeStatus
 from sealwax.intake import BlobSink, File, stored_documents
-from sealwax.messages import MutationResult, Snapshot, Submit, TimelineEntry
+from sealwax.messages import MutationResult, SessionTicket, Snapshot, Submit, TimelineEntry
 from sealwax.mutations import (
     AddDocuments,
     AddRecipients,
@@ -40,8 +43,10 @@ from sealwax.mutations import (
     UpdateRecipient,
     VoidEnvelope,
 )
+from sealwax.signers import LiveSession, SessionAsking, session_request
 
 ANSWER_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 10.0
 WATCH_MIN_S = 0.25
 WATCH_MAX_S = 2.0
 LOOKS_BEFORE_CHECK = 8
@@ -74,18 +79,25 @@ class EnvelopeHandle:
         return self._workflow.id
 
     async def mutate(
-        self, mutation: Mutation, operation_id: str | None = None, timeout_s: float | None = None
+        self,
+        mutation: Mutation,
+        operation_id: str | None = None,
+        timeout_s: float | None = None,
+        *,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Ask for a change and return its result when it has been applied at the provider.
 
         The same ``operation_id`` gives the same result and never a second effect; without one, an
-        id is made for this call. Without ``timeout_s`` it waits as long as it takes. Raises
+        id is made for this call. Without ``timeout_s`` it waits as long as it takes. A change that
+        would disturb a signer in session waits for the session's end; with ``during_session``
+        "end" it ends the session, which may lose what was typed. Raises
         ``Refusal`` (``MutationRefused`` where it was accepted first), ``MutationRejected``,
         ``UnknownEnvelope``, ``NoAnswerYet``, ``TemporalRefused``.
         """
         operation = str(uuid4()) if operation_id is None else operation_id
         keys.check_opaque(operation, "operation id")
-        submit = Submit(operation_id=operation, mutation=mutation)
+        submit = Submit(operation_id=operation, mutation=mutation, during_session=during_session)
         result = await Asking(self._workflow, submit, timeout_s).result()
         if result.state == "refused":
             raise MutationRefused(result)
@@ -97,9 +109,15 @@ class EnvelopeHandle:
         """Send the draft."""
         return await self.mutate(SendEnvelope(), operation_id)
 
-    async def void(self, reason: str, operation_id: str | None = None) -> MutationResult:
+    async def void(
+        self,
+        reason: str,
+        operation_id: str | None = None,
+        *,
+        during_session: DuringSession = "wait",
+    ) -> MutationResult:
         """Void the envelope in process, for good. ``reason``: 1 to 200 characters."""
-        return await self.mutate(VoidEnvelope(reason), operation_id)
+        return await self.mutate(VoidEnvelope(reason), operation_id, during_session=during_session)
 
     async def discard(self, operation_id: str | None = None) -> MutationResult:
         """Put the draft into the bin."""
@@ -119,48 +137,83 @@ class EnvelopeHandle:
         email: str | None = None,
         routing_order: int | None = None,
         operation_id: str | None = None,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Change a recipient; what is None stays."""
         change = UpdateRecipient(recipient_id, name, email, routing_order)
-        return await self.mutate(change, operation_id)
+        return await self.mutate(change, operation_id, during_session=during_session)
 
     async def remove_recipients(
-        self, *recipient_ids: str, operation_id: str | None = None
+        self,
+        *recipient_ids: str,
+        operation_id: str | None = None,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Take recipients out."""
-        return await self.mutate(RemoveRecipients(recipient_ids), operation_id)
+        return await self.mutate(
+            RemoveRecipients(recipient_ids), operation_id, during_session=during_session
+        )
 
     async def reorder_routing(
-        self, orders: Mapping[str, int], operation_id: str | None = None
+        self,
+        orders: Mapping[str, int],
+        operation_id: str | None = None,
+        *,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Give recipients new routing orders, by recipient id."""
-        return await self.mutate(ReorderRouting(dict(orders)), operation_id)
+        return await self.mutate(
+            ReorderRouting(dict(orders)), operation_id, during_session=during_session
+        )
 
     async def set_tabs(
-        self, recipient_id: str, tabs: Iterable[Tab], operation_id: str | None = None
+        self,
+        recipient_id: str,
+        tabs: Iterable[Tab],
+        operation_id: str | None = None,
+        *,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Make a recipient's tabs exactly these."""
-        return await self.mutate(SetTabs(recipient_id, tuple(tabs)), operation_id)
+        return await self.mutate(
+            SetTabs(recipient_id, tuple(tabs)), operation_id, during_session=during_session
+        )
 
     async def add_documents(
-        self, documents: Mapping[int, File], operation_id: str | None = None
+        self,
+        documents: Mapping[int, File],
+        operation_id: str | None = None,
+        *,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Add PDFs under document ids that the envelope does not have."""
         stored = await stored_documents(self._blobs, documents)
-        return await self.mutate(AddDocuments(stored), operation_id)
+        return await self.mutate(AddDocuments(stored), operation_id, during_session=during_session)
 
     async def replace_document(
-        self, document_id: int, document: File, operation_id: str | None = None
+        self,
+        document_id: int,
+        document: File,
+        operation_id: str | None = None,
+        *,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Put another PDF in the place of a document."""
         (stored,) = await stored_documents(self._blobs, {document_id: document})
-        return await self.mutate(ReplaceDocument(stored), operation_id)
+        return await self.mutate(
+            ReplaceDocument(stored), operation_id, during_session=during_session
+        )
 
     async def remove_documents(
-        self, *document_ids: int, operation_id: str | None = None
+        self,
+        *document_ids: int,
+        operation_id: str | None = None,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Take documents out."""
-        return await self.mutate(RemoveDocuments(document_ids), operation_id)
+        return await self.mutate(
+            RemoveDocuments(document_ids), operation_id, during_session=during_session
+        )
 
     async def change_message(
         self,
@@ -178,9 +231,88 @@ class EnvelopeHandle:
         subject: str | None = None,
         message: str | None = None,
         operation_id: str | None = None,
+        during_session: DuringSession = "wait",
     ) -> MutationResult:
         """Change several things of a sent envelope in one call; what is None stays."""
-        return await self.mutate(CorrectEnvelope(subject, message, changes), operation_id)
+        return await self.mutate(
+            CorrectEnvelope(subject, message, changes), operation_id, during_session=during_session
+        )
+
+    async def open_session(
+        self,
+        recipient_id: str,
+        return_url: str,
+        *,
+        operation_id: str | None = None,
+        takeover: bool = False,
+        timeout_s: float | None = None,
+        seen: Callable[[SessionTicket], None] | None = None,
+    ) -> SessionTicket:
+        """Wait for the turn of an embedded recipient; the ticket then holds the signing URL.
+
+        The URL is a secret, works once and expires soon: hand it to the signer's browser alone.
+        ``return_url`` is where your application wants the signer afterwards. ``takeover`` ends the
+        recipient's own live session. ``seen`` hears the ticket while it waits. When time is up the
+        request keeps its place: ask again with its id, or ``close_session`` it. Raises
+        ``SessionRefused`` where no URL comes of it, other ``Refusal`` s (``already_open``,
+        ``not_embedded``, ``bad_return_url``, ...), and otherwise as ``mutate``.
+        """
+        asked = session_request(recipient_id, return_url, operation_id, takeover=takeover)
+        return await SessionAsking(self._workflow, asked).granted(timeout_s, seen)
+
+    async def close_session(
+        self,
+        operation_id: str,
+        token: int | None = None,
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> SessionTicket:
+        """Give a session back because its signer has left, or no longer wait for it.
+
+        ``token`` is the ticket's; one of another session is refused (``stale_token``). Raises
+        ``Refusal`` (also ``unknown_session``), ``UnknownEnvelope``, ``NoAnswerYet``.
+        """
+        asked = session_request("", "", operation_id)
+        return await SessionAsking(self._workflow, asked).close(token, Patience(timeout_s))
+
+    @contextlib.asynccontextmanager
+    async def signing_session(
+        self,
+        recipient_id: str,
+        return_url: str,
+        *,
+        operation_id: str | None = None,
+        takeover: bool = False,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[LiveSession]:
+        """A session for the length of the block, which its end closes, however it comes.
+
+        Stay in the block as long as the signer signs, such as by ``await session.over()``: closing
+        says that the signer has left. What is raised while it waits or in the block also withdraws
+        the request. Raises as ``open_session``, and ``NoAnswerYet`` where closing had no answer;
+        the session then ends by its deadlines.
+        """
+        asked = session_request(recipient_id, return_url, operation_id, takeover=takeover)
+        asking = SessionAsking(self._workflow, asked)
+        token: int | None = None
+        try:
+            ticket = await asking.granted(timeout_s)
+            token = ticket.token
+            yield LiveSession(asked.operation_id, recipient_id, token, ticket.url, asking)
+        except Refusal:
+            # Refused, it has no place to give back; in the block, the session is closed.
+            if token is not None:
+                await self._given_back(asking, token)
+            raise
+        except BaseException:
+            await self._given_back(asking, token)
+            raise
+        else:
+            await asking.close(token, Patience(CLOSE_TIMEOUT_S))
+
+    async def _given_back(self, asking: SessionAsking, token: int | None) -> None:
+        """Close on the way out of a failure, whose error is the one to be told."""
+        with contextlib.suppress(ClientError, Refusal):
+            await asking.close(token, Patience(CLOSE_TIMEOUT_S))
 
     async def status(self, timeout_s: float | None = ANSWER_TIMEOUT_S) -> Snapshot:
         """How the envelope stands. Raises ``UnknownEnvelope``, ``NoAnswerYet``."""
