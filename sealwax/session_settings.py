@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from sealwax.session import SessionRules
 PING_EVERY_MIN_S = 60.0
 """What DocuSign grants at least (SPEC recipientViewRequest.pingFrequency, 60 to 1200 seconds)."""
 
+_HOST_AND_PORT = re.compile(r"(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _USUAL = SessionRules()
 
@@ -24,8 +26,8 @@ def _origin(text: str) -> str:
         _ = parts.port
     except ValueError:
         parts, host = urlsplit(""), ""
-    alone = text == f"{parts.scheme}://{parts.netloc}" == text.lower()
-    if not host or parts.username is not None or not alone or not text.isascii():
+    alone = text == f"{parts.scheme}://{parts.netloc}"
+    if not host or not alone or not _HOST_AND_PORT.fullmatch(parts.netloc):
         raise PydanticCustomError(
             "origin",
             "must be scheme and host alone, in lower case, such as https://app.example.com;"

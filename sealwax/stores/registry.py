@@ -165,13 +165,14 @@ class SqliteRegistry:
     async def up_since(self, now: datetime) -> datetime | None:
         """See ``Registry.up_since``.
 
-        A process that ended joins only one that had begun before: a ping may have come between.
+        A process is known to have been up until its last beat, not until now. So one joins another
+        only where it beat after the other had begun: a ping may have come between them.
         """
-        runs = await self._in_thread(self._runs)
-        since = min((r.since for r in runs if r.reaches(now)), default=None)
-        if since is None:
+        runs = sorted(await self._in_thread(self._runs), key=lambda r: r.last, reverse=True)
+        if not runs or not runs[0].reaches(now):
             return None
-        for run in sorted(runs, key=lambda r: r.last, reverse=True):
+        since = runs[0].since
+        for run in runs:
             if run.last >= since:
                 since = min(since, run.since)
         return since
