@@ -9,16 +9,27 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from sealwax.session_links import SessionLinks
 from sealwax.stores.base import JournalCounts
 from sealwax.stores.journal import open_journal
+from sealwax.stores.registry import open_registry
 from tests import keys
-from tests.bridge.deliveries import ACCOUNT_ID, KEY, OLD_KEY, event_key, message, signed
+from tests.bridge.deliveries import (
+    ACCOUNT_ID,
+    KEY,
+    OLD_KEY,
+    event_key,
+    message,
+    registered,
+    signed,
+)
 
 pytestmark = pytest.mark.server
 
@@ -185,3 +196,31 @@ async def test_what_a_person_must_correct_is_one_line_and_status_2(program: Prog
     fourth = await program.spawn()
     assert "no settings file" in await program.said(fourth)
     assert await fourth.wait() == 2
+
+
+async def test_signers_land_and_pings_come_in_while_temporal_is_away(program: Program) -> None:
+    """The program serves its session addresses, says that it is up, and logs no address, neither
+    whole nor in part."""
+    registry = open_registry(program.folder / "sealwax-data" / "registry.db")
+    row = await registered(registry, "order-1")
+    links = SessionLinks(keys.KEYRING)
+    paths = [
+        links.path("acme", row.routing_token, 3, "ping"),
+        links.path("acme", row.routing_token, 3, "done"),
+    ]
+    await program.start()
+    async with httpx.AsyncClient(timeout=20) as http:
+        ping = await http.get(program.url + paths[0])
+        done = await http.get(f"{program.url}{paths[1]}?event=signing_complete")
+        forged = await http.get(f"{program.url}{paths[0].replace('/3/', '/4/')}")
+    assert [ping.status_code, done.status_code, forged.status_code] == [204, 200, 404]
+    assert "You may close this window" in done.text
+    assert await registry.up_since(datetime.now(UTC)) is not None
+    await registry.close()
+    assert program.process is not None
+    program.process.send_signal(signal.SIGTERM)
+    said = await program.said(program.process)
+    assert await program.process.wait() == 0
+    assert "not signalled yet" in said
+    for secret in (row.routing_token, *(path.split("/")[-2] for path in paths)):
+        assert secret not in said

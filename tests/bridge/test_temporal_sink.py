@@ -20,7 +20,16 @@ from bridge.forward import Forwarder
 from bridge.ingest import Accept, ingest
 from bridge.sink import SinkUnavailable, TemporalSink, WorkflowGone
 from sealwax.connection import ConnectionFailed
-from sealwax.messages import SIGNAL_EVENTS, EventBatch
+from sealwax.messages import (
+    QUERY_LANDING,
+    SIGNAL_EVENTS,
+    SIGNAL_SESSION,
+    EventBatch,
+    Landing,
+    Ping,
+    Return,
+    SessionSigns,
+)
 from sealwax.payloads import data_converter
 from sealwax.stores.base import EnvelopeName, JournalCounts
 from sealwax.stores.journal import open_journal
@@ -48,13 +57,34 @@ class Listener:
         self.keys += [event.event_key for event in EventBatch.model_validate(batch).events]
 
 
+@workflow.defn(name="signer")
+class Signer:
+    """Ends when its session has come back; knows the way onward of session 3."""
+
+    def __init__(self) -> None:
+        self.signs: list[SessionSigns] = []
+
+    @workflow.run
+    async def run(self) -> list[SessionSigns]:
+        await workflow.wait_condition(lambda: any(s.returns for s in self.signs))
+        return self.signs
+
+    @workflow.signal(name=SIGNAL_SESSION)
+    def session_signs(self, signs: SessionSigns) -> None:
+        self.signs.append(signs)
+
+    @workflow.query(name=QUERY_LANDING)
+    def landing(self, token: int) -> Landing:
+        return Landing(return_url="https://app.example.com/7" if token == 3 else "")
+
+
 @pytest_asyncio.fixture
 async def queue(dev_env: WorkflowEnvironment) -> AsyncIterator[str]:
     name = f"bridge-{uuid.uuid4()}"
     async with Worker(
         dev_env.client,
         task_queue=name,
-        workflows=[Listener],
+        workflows=[Listener, Signer],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
         yield name
@@ -127,3 +157,38 @@ async def test_a_workflow_that_never_was_is_gone_but_a_missing_namespace_is_a_se
         await TemporalSink(connected).signal(f"envelope/acme/{uuid.uuid4()}", EventBatch(events=()))
     with pytest.raises(SinkUnavailable, match="amespace"):
         await TemporalSink(elsewhere).signal("envelope/acme/any", EventBatch(events=()))
+
+
+async def test_pings_returns_and_the_way_onward_pass_a_real_server(
+    dev_env: WorkflowEnvironment, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workflow that ended still tells the way onward and takes no more signs; one that never was
+    is gone; and where no worker answers, the wait for it is short."""
+
+    async def connected() -> Client:
+        return dev_env.client
+
+    sink = TemporalSink(connected)
+    name = f"envelope/acme/{uuid.uuid4()}"
+    handle = await dev_env.client.start_workflow(
+        "signer", id=name, task_queue=queue, result_type=list[SessionSigns]
+    )
+    at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    pinged = SessionSigns(pings=(Ping(token=3, at=at),))
+    back = SessionSigns(returns=(Return(token=3, event="signing_complete"),))
+    await sink.session_signs(name, pinged)
+    assert await sink.landing(name, 3) == "https://app.example.com/7"
+    assert await sink.landing(name, 4) == ""
+    await sink.session_signs(name, back)
+    assert await asyncio.wait_for(handle.result(), 30) == [pinged, back]
+    assert await sink.landing(name, 3) == "https://app.example.com/7"
+    with pytest.raises(WorkflowGone):
+        await sink.session_signs(name, pinged)
+    with pytest.raises(WorkflowGone):
+        await sink.landing(f"{name}-never", 3)
+    monkeypatch.setattr("bridge.sink.LANDING_TIMEOUT_S", 0.3)
+    idle = f"{name}-idle"
+    waiting = await dev_env.client.start_workflow("signer", id=idle, task_queue="nobody-works-here")
+    with pytest.raises(SinkUnavailable):
+        await sink.landing(idle, 3)
+    await waiting.terminate()
