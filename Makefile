@@ -20,7 +20,7 @@ PARALLEL := -n auto --dist worksteal
 DEMO_OPTIONS := $(if $(SEED),--seed $(SEED)) $(if $(ENVELOPES),--envelopes $(ENVELOPES)) \
   $(if $(OVERLAP),--overlap $(OVERLAP)) $(if $(KEEP),--keep) $(if $(KILL_WORKER),--kill-worker)
 
-.PHONY: help demo test test-unit check lock clean
+.PHONY: help demo bench test test-unit check lock clean
 
 help: ## Say what can be made
 	@echo "make TARGET, where TARGET is one of:"
@@ -29,6 +29,9 @@ help: ## Say what can be made
 
 demo: $(STAMP) ## Contracts from draft to completed on this machine (SEED= ENVELOPES= OVERLAP=on|off KEEP=1)
 	@exec $(BIN)/python -m demo $(DEMO_OPTIONS)
+
+bench: $(STAMP) ## The benchmarks, each within two minutes (ARGS=--long for the full runs)
+	@exec $(BIN)/python -m benchmarks.sessions $(ARGS)
 
 test: $(STAMP) ## All tests (ARGS= goes to pytest)
 	@exec $(PYTEST) $(PARALLEL) $(ARGS)

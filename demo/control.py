@@ -80,6 +80,16 @@ class Control:
         self._check(answer)
         return True
 
+    async def in_session(
+        self, envelope_id: str, recipient_id: str, action: str, **body: Any
+    ) -> dict[str, Any]:
+        """What a signer's browser does at the provider; `returnUrl` where it is sent away.
+
+        Raises ControlRefused where the recipient has no open window.
+        """
+        path = f"/envelopes/{envelope_id}/recipients/{recipient_id}/session/{action}"
+        return await self._ask("POST", path, body)
+
     async def truth(self, envelope_id: str) -> dict[str, Any]:
         """What the ledger holds of one envelope."""
         return await self._ask("GET", f"/envelopes/{envelope_id}")

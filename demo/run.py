@@ -204,9 +204,15 @@ async def naive_side(control: Control, folder: Path) -> AsyncIterator[tuple[Naiv
 
 
 async def start_sealwax(
-    stack: Stack, control: Control, folder: Path
+    stack: Stack,
+    control: Control,
+    folder: Path,
+    sessions: Mapping[str, float] | None = None,
 ) -> tuple[tuple[SealwaxSide, Tenant], Addresses]:
-    """Temporal, bridge and worker started in `stack`, and a client of them."""
+    """Temporal, bridge and worker started in `stack`, and a client of them.
+
+    `sessions`: settings of signing sessions, for a provider whose clock is not the usual one.
+    """
     tenant = stage.new_tenant(stage.ACCOUNT)
     await stage.admit(control, tenant, "Sealwax")
     codec = stage.Codec(free_port(CODEC_PORT_PREFERRED))
@@ -221,6 +227,7 @@ async def start_sealwax(
         bridge_port=free_port(BRIDGE_PORT_PREFERRED, taken=codec.port),
         codec=codec,
         ui_url=server.ui_url,
+        sessions=sessions,
     )
     await stack.start(stage.codec_program(path))
     bridge = await stack.start(stage.bridge_program(path))

@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,8 +145,12 @@ def write_settings(
     bridge_port: int,
     codec: Codec,
     ui_url: str,
+    sessions: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write Sealwax's settings and the secrets that they name; returns the settings' path."""
+    """Write Sealwax's settings and the secrets that they name; returns the settings' path.
+
+    `sessions`: what is believed of the provider's sessions where its clock is not the usual one.
+    """
     _write_secret(folder / _KEY_FILE, tenant.private_key_pem)
     _write_secret(folder / _HMAC_FILE, tenant.hmac_key)
     _write_secret(folder / _CODEC_FILE, codec.token)
@@ -169,20 +174,26 @@ def write_settings(
             codec_port=codec.port,
             codec_origins=json.dumps([ui_url, ui_url.replace("127.0.0.1", "localhost")]),
             codec_file=_CODEC_FILE,
-        ),
+        )
+        + _table("sessions", sessions or {}),
         encoding="utf-8",
     )
     return path
 
 
-def simulator_program(seed: int, *, overlap: bool) -> Program:
-    """The provider: both sides meet the same one, with the same harms."""
+def _table(name: str, values: Mapping[str, float]) -> str:
+    lines = [f"{key} = {value}\n" for key, value in values.items()]
+    return "".join([f"\n[{name}]\n", *lines]) if lines else ""
+
+
+def simulator_program(seed: int, *, overlap: bool, more: Sequence[str] = ()) -> Program:
+    """The provider: both sides meet the same one, with the same harms; `more` are its options."""
     low, high = WEBHOOK_DELAY_MS
     webhooks = f"delay={low}:{high},duplicate={WEBHOOK_DUPLICATE_RATE}"
     options = ("--port", "0", "--seed", str(seed), "--overlap", "on" if overlap else "off")
     harms = ("--processing-ms", "{}:{}".format(*PROCESSING_MS), "--webhook-plan", webhooks)
     return Program(
-        name=SIMULATOR, argv=(sys.executable, "-m", "simulator", *options, *harms), env=_ENV
+        name=SIMULATOR, argv=(sys.executable, "-m", "simulator", *options, *harms, *more), env=_ENV
     )
 
 

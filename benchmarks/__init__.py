@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks.NAME`. Each starts and stops all that it needs."""
