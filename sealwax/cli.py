@@ -18,14 +18,17 @@ import contextlib
 import os
 import sys
 import tomllib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from json import dumps as as_json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
+
+from sealwax.cli_keys import keys
+from sealwax.options import Common
 
 # Importing Temporal takes half a second, which --help and a mistyped option need not cost: so the
 # commands import what they run.
@@ -47,23 +50,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Common:
-    """What every command takes.
-
-    Parameters
-    ----------
-    config
-        The settings file; by default that of SEALWAX_CONFIG, or ./sealwax.toml.
-    json
-        One JSON value on stdout, errors as JSON on stderr.
-    """
-
-    config: Path | None = None
-    json: Annotated[bool, Parameter(negative=())] = False
+app.command(keys)
 
 
 @app.command
@@ -75,6 +62,7 @@ def send(
     signer: Annotated[list[str], Parameter(negative=())],
     message: str = "",
     cc: Annotated[list[str], Parameter(negative=())] | None = None,
+    embedded: Annotated[bool, Parameter(negative=())] = False,
     draft: Annotated[bool, Parameter(negative=())] = False,
     principal: str = "",
     wait: bool = False,
@@ -99,6 +87,8 @@ def send(
         Who signs, as id:Name:email or id:Name:email:order; may be repeated.
     cc
         Who gets a copy, in the same form; may be repeated.
+    embedded
+        Signers sign in your application (`sealwax sign`) and get no mail from the provider.
     draft
         Make the envelope, and do not send it yet.
     principal
@@ -120,7 +110,8 @@ def send(
     async def command(terminal: Terminal) -> Exit:
         settings = load_settings(common.config)
         settings.account(account).principal(principal)
-        recipients = [running.recipient_from(text, RecipientKind.SIGNER) for text in signer]
+        signers = RecipientKind.SIGNER
+        recipients = [running.recipient_from(text, signers, embedded) for text in signer]
         recipients += [running.recipient_from(text, RecipientKind.CARBON_COPY) for text in cc or []]
         # Bad input is told as such also where Temporal cannot be reached.
         workflow_id(account, key)
@@ -248,6 +239,61 @@ def void(
     return running.run_command(common.json, command)
 
 
+@app.command
+def sign(
+    key: str,
+    recipient: str,
+    /,
+    *,
+    return_url: str,
+    account: str | None = None,
+    takeover: Annotated[bool, Parameter(negative=())] = False,
+    operation_id: str | None = None,
+    timeout: float | None = None,
+    common: Common | None = None,
+) -> int:
+    """Wait for an embedded signer's turn and print the signing URL, which works once.
+
+    Parameters
+    ----------
+    key
+        The envelope's business key.
+    recipient
+        The signer's id.
+    return_url
+        Where the signer's browser goes afterwards.
+    account
+        The account's name; may be left out where the settings have only one.
+    takeover
+        End the signer's own live session, which may lose what was typed there.
+    operation_id
+        Your own id of this request: repeated with it, the command keeps its place in the queue.
+    timeout
+        Wait at most so many seconds for the turn.
+    """
+    common = common or Common()
+
+    from sealwax import running
+    from sealwax.terminal import Exit
+
+    async def command(terminal: Terminal) -> Exit:
+        async with running.one_envelope(common.config, account, key) as envelope:
+            with terminal.working("waiting") as working:
+                ticket = await envelope.open_session(
+                    recipient,
+                    return_url,
+                    operation_id=operation_id,
+                    takeover=takeover,
+                    timeout_s=timeout,
+                    seen=lambda ticket: working.now(running.wait_of(ticket)),
+                )
+        terminal.value_if_json(ticket)
+        terminal.line(ticket.url)
+        return Exit.OK
+
+    return running.run_command(common.json, command)
+
+
 @app.command(name="list")
 def list_(
     *,
@@ -328,46 +374,6 @@ def put(*files: str, common: Common | None = None) -> int:
     return running.run_command(common.json, command)
 
 
-keys = App(name="keys", help="Make keys for what Sealwax encrypts.")
-app.command(keys)
-
-
-@keys.command(name="new")
-def keys_new(
-    *, id: str | None = None, file: Path | None = None, common: Common | None = None
-) -> int:
-    """Make a new random key; without --file it is printed, and stands nowhere else.
-
-    Parameters
-    ----------
-    id
-        The key's id, such as 2026-11; shown in clear beside all that it encrypts.
-    file
-        Write the key there, readable by you alone, and print the lines for the settings.
-    """
-    common = common or Common()
-
-    from datetime import UTC, datetime
-
-    from sealwax import running
-    from sealwax.terminal import Exit
-
-    key_id = id if id is not None else datetime.now(UTC).strftime("%Y-%m-%d")
-
-    async def command(terminal: Terminal) -> Exit:
-        key = running.made_key(key_id, file)
-        if file is None:
-            terminal.value_if_json({"id": key_id, "key": key})
-            terminal.line(key)
-            return Exit.OK
-        terminal.value_if_json({"id": key_id, "file": str(file)})
-        for line in running.encryption_table(key_id, file):
-            terminal.line(line)
-        return Exit.OK
-
-    return running.run_command(common.json, command)
-
-
 @app.command
 def demo(
     *,
@@ -375,6 +381,7 @@ def demo(
     envelopes: int | None = None,
     overlap: str | None = None,
     folder: Path | None = None,
+    sessions: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Take contracts from draft to completed on this machine (only from a checkout).
@@ -389,29 +396,43 @@ def demo(
         on or off: whether overlapping writes lose updates at the simulated provider.
     folder
         For all that it writes.
+    sessions
+        Print signing links to open in a browser instead, for signers who take turns.
     json
         The figures as JSON on stdout, the rest on stderr.
     """
-    options = {
-        "seed": seed,
-        "envelopes": envelopes,
-        "overlap": overlap,
-        "folder": folder and folder.absolute(),
-    }
-    arguments = [
-        part
-        for name, value in options.items()
-        if value is not None
-        for part in (f"--{name}", str(value))
-    ]
-    arguments += ["--json"] if json else []
+    where = folder and folder.absolute()
+    if sessions:
+        if (seed, envelopes, overlap) != (None, None, None) or json:
+            return _complain(json, "bad_input", "--sessions goes with --folder alone", BAD_INPUT)
+        return _program("demo.dev", {"folder": where}, ["--sessions"])
+    options = {"seed": seed, "envelopes": envelopes, "overlap": overlap, "folder": where}
+    return _program("demo", options, ["--json"] if json else [])
 
+
+@app.command
+def dev(*, folder: Path | None = None) -> int:
+    """Keep a local world up: Temporal and its UI, a simulated provider, worker and bridge.
+
+    It runs until Ctrl-C and goes on where it was when started again (only from a checkout).
+
+    Parameters
+    ----------
+    folder
+        For all that it writes; by default build/dev.
+    """
+    return _program("demo.dev", {"folder": folder and folder.absolute()}, [])
+
+
+def _program(module: str, options: Mapping[str, object], flags: Sequence[str]) -> int:
+    """Become a program of the checkout, so that a signal to this process is one to it."""
+    given = {name: value for name, value in options.items() if value is not None}
+    arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     if not (CHECKOUT / "demo" / "__main__.py").is_file() or not (CHECKOUT / "Makefile").is_file():
-        advice = "the demo runs from a checkout of the project; clone it, then `make demo`"
-        return _complain(json, "no_checkout", advice, BAD_INPUT)
-    # In the place of this process, so that a signal to it is one to the demo.
+        advice = "this runs from a checkout of the project; clone it, then `make demo`"
+        return _complain("--json" in flags, "no_checkout", advice, BAD_INPUT)
     os.chdir(CHECKOUT)
-    os.execv(sys.executable, [sys.executable, "-m", "demo", *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments, *flags])
 
 
 @app.command(name="version")

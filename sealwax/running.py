@@ -16,7 +16,7 @@ from sealwax.crypto import CryptoError, check_key_id, new_key
 from sealwax.definition import BlobRef, Recipient, RecipientKind, Refusal, RefusalCode
 from sealwax.handle import EnvelopeHandle
 from sealwax.intake import stored_documents
-from sealwax.messages import Snapshot
+from sealwax.messages import SessionTicket, Snapshot
 from sealwax.opening import open_client
 from sealwax.settings import SettingsError, load_settings
 from sealwax.terminal import Exit, Terminal, exit_of_refusal, progress_of
@@ -158,8 +158,17 @@ def exit_of_end(snapshot: Snapshot) -> Exit:
     return Exit.OK if snapshot.status == "completed" else Exit.ENDED_OTHERWISE
 
 
-def recipient_from(text: str, kind: RecipientKind) -> Recipient:
-    """Read ``id:Name:email[:order]``. Raises ``Refusal``."""
+def wait_of(ticket: SessionTicket) -> str:
+    """What a session request waits for, in a few words."""
+    before = f"{ticket.position} before it" if ticket.position else "next"
+    return f"{before}: {ticket.why}" if ticket.why else before
+
+
+def recipient_from(text: str, kind: RecipientKind, embedded: bool = False) -> Recipient:
+    """Read ``id:Name:email[:order]``. Raises ``Refusal``.
+
+    Who is ``embedded`` is known to the provider's session by the recipient id.
+    """
     parts = [part.strip() for part in text.split(":")]
     if len(parts) not in (3, 4):
         raise Refusal(
@@ -173,4 +182,11 @@ def recipient_from(text: str, kind: RecipientKind) -> Recipient:
             RefusalCode.BAD_ROUTING_ORDER,
             "a recipient's routing order, after the e-mail address, is a whole number from 1 on",
         )
-    return Recipient(parts[0], parts[1], parts[2], routing_order=int(order), kind=kind)
+    return Recipient(
+        parts[0],
+        parts[1],
+        parts[2],
+        routing_order=int(order),
+        kind=kind,
+        client_user_id=parts[0] if embedded else "",
+    )

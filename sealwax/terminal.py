@@ -49,6 +49,7 @@ _OF_INPUT = frozenset(
         RefusalCode.EMPTY_DOCUMENTS,
         RefusalCode.OVERSIZE,
         RefusalCode.BAD_KEY,
+        RefusalCode.BAD_RETURN_URL,
     }
 )
 
@@ -115,6 +116,12 @@ class Terminal:
                 for r in sorted(snapshot.recipients, key=lambda r: r.routing_order)
             ),
         )
+        if snapshot.signing.recipient_id and snapshot.signing.since:
+            page = "page open" if snapshot.signing.opened else "page not open yet"
+            who = f"{snapshot.signing.recipient_id} since {_time(snapshot.signing.since)}, {page}"
+            self.line(f"  signing   {who}")
+        if snapshot.signing.waiting:
+            self.line(f"  then      {', '.join(snapshot.signing.waiting)}")
         for document in snapshot.documents:
             self.line(f"  document {document.document_id}: {document.name}")
         for entry in timeline:
@@ -157,6 +164,10 @@ def progress_of(snapshot: Snapshot) -> str:
     parts = [str(snapshot.status)]
     if snapshot.waiting_on:
         parts.append(f"waiting on {', '.join(snapshot.waiting_on)}")
+    if snapshot.signing.recipient_id:
+        parts.append(f"{snapshot.signing.recipient_id} is signing")
+    if snapshot.signing.waiting:
+        parts.append(f"{len(snapshot.signing.waiting)} wait to sign")
     if snapshot.queue_length:
         parts.append(f"{snapshot.queue_length} changes in the queue")
     if snapshot.in_flight:
