@@ -8,6 +8,7 @@ for as long as their page is open; applications close sessions whose signer has 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -77,11 +78,27 @@ class Ceremony:
     kicked: list[int] = field(default_factory=list)
     forced: int = 0
     """How often somebody chose to end a session that may be in use."""
+    late: set[str] = field(default_factory=set)
+    """Who signed in a session that had been ended by force, which no read can foresee."""
     _flight: Call | None = None
     _shown: Observed | None = None
 
     def __post_init__(self) -> None:
         self.bridge_since = self.play.now
+
+    def twin(self) -> Ceremony:
+        """A world that goes its own way from here. What is frozen is shared."""
+        twin = copy(self)
+        twin.play = copy(self.play)
+        twin.play.script = [*self.play.script]
+        twin.truth, twin.late = dict(self.truth), set(self.late)
+        twin.pages = {token: copy(page) for token, page in self.pages.items()}
+        twin.undelivered, twin.line, twin.kicked = (
+            [*self.undelivered],
+            [*self.line],
+            [*self.kicked],
+        )
+        return twin
 
     def happens(self, what: Callable[[], object]) -> None:
         """Something happens to the machine, which keeps its laws."""
@@ -162,6 +179,8 @@ class Ceremony:
         assert call.token > max(self.pages, default=0)
         if self.envelope is not EnvelopeStatus.SENT:
             return Rejected("ENVELOPE_INVALID_STATUS", str(self.envelope))
+        if call.recipient in self.late:
+            return Rejected("UNKNOWN_ENVELOPE_RECIPIENT", "has signed")
         assert self.truth[call.recipient] == "sent", "RECIPIENT_NOT_IN_SEQUENCE is never provoked"
         for page in self.pages.values():
             if page.now == "open":
@@ -196,7 +215,7 @@ class Ceremony:
             wake = self.play.wake_at
             wakes = [wake] if wake is not None and wake > self.play.now else []
             pings = [p.pings_at for p in self.at_work() if p.pings_at is not None]
-            until = min([end, *wakes, *pings])
+            until = max(self.play.now, min([end, *wakes, *pings]))
             gap = (until - self.play.now).total_seconds()
             self.happens(partial(self.play.passes, gap))
             for page in self.at_work():
@@ -233,6 +252,9 @@ class Ceremony:
     def leaves(self, page: Page, act: str, returns: bool) -> None:
         """A signer signs, declines, or leaves without either; the browser may never come back."""
         page.now = "left"
+        lease = self.play.state.sessions.lease
+        if act == "sign" and (lease is None or lease.token != page.token):
+            self.late.add(page.recipient)
         event = {"sign": "signing_complete", "decline": "decline"}.get(act, "cancel")
         if act in ("sign", "decline"):
             self.acts(page.recipient, "completed" if act == "sign" else "declined")

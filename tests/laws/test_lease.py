@@ -4,7 +4,6 @@ unless somebody chose that, those whose turn it is are served in order, and the 
 
 from __future__ import annotations
 
-from copy import deepcopy
 from datetime import timedelta
 
 from hypothesis import settings
@@ -24,6 +23,9 @@ from sealwax.signing import eligible
 from tests.laws.ceremony import RULES, Ceremony
 
 STEPS_MAX = 600
+WAITING_MAX = 4
+MEDDLED_MAX = 3
+ACTS = ("sign", "sign", "leave", "leave", "leave", "decline")
 
 
 class SigningCeremony(RuleBasedStateMachine):
@@ -38,7 +40,9 @@ class SigningCeremony(RuleBasedStateMachine):
         super().__init__()
         self.world = Ceremony()
         self.asked = 0
+        self.meddled = 0
 
+    @precondition(lambda self: len(self.world.play.state.sessions.waiting) < WAITING_MAX)
     @rule(recipient=st.sampled_from("123"), takeover=st.booleans())
     def want(self, recipient: str, takeover: bool) -> None:
         """Somebody wants a session; an active signer is told so unless he takes it over."""
@@ -68,6 +72,13 @@ class SigningCeremony(RuleBasedStateMachine):
         else:
             self.world.answers()
 
+    @precondition(lambda self: self.world.play.state.in_flight is not None)
+    @rule()
+    def settle(self) -> None:
+        """Everything in flight is answered, and what follows from it."""
+        while self.world.play.state.in_flight is not None:
+            self.world.answers()
+
     @rule(seconds=st.sampled_from((1, 29, 60, 61, 91, 240, 299, 390, 900)))
     def wait(self, seconds: int) -> None:
         """Time passes."""
@@ -85,30 +96,37 @@ class SigningCeremony(RuleBasedStateMachine):
         """The asker opens the URL that his ticket shows."""
         self.world.opens(self.url())
 
-    @precondition(lambda self: self.world.pages)
+    @precondition(lambda self: self.world.pages and self.may_meddle())
     @rule(data=st.data())
     def open_again(self, data: st.DataObject) -> None:
         """An old or used URL is opened: the browser is sent back, and nobody is thrown out."""
+        self.meddled += 1
         token = data.draw(st.sampled_from(sorted(self.world.pages)))
         if self.world.pages[token].now != "unopened":
             self.world.opens(f"https://provider.example/{token}")
 
     @precondition(lambda self: self.world.at_work())
-    @rule(act=st.sampled_from(("sign", "decline", "leave", "leave")), returns=st.booleans())
+    @rule(
+        act=st.sampled_from(ACTS),
+        returns=st.booleans(),
+    )
     def leave(self, act: str, returns: bool) -> None:
         """A signer comes to an end, with or without the browser coming back."""
         self.world.leaves(self.world.at_work()[0], act, returns)
 
+    @precondition(lambda self: self.may_meddle())
     @rule(up=st.booleans())
     def bridge(self, up: bool) -> None:
         """The bridge starts anew or goes away."""
+        self.meddled += 1
         self.world.bridge_since = self.world.play.now if up else None
 
-    @precondition(lambda self: self.world.line)
+    @precondition(lambda self: self.world.line and self.may_meddle())
     @rule(data=st.data())
     def close(self, data: st.DataObject) -> None:
         """The caller withdraws, or closes a session that nobody is at work in."""
         world = self.world
+        self.meddled += 1
         operation_id, _ = data.draw(st.sampled_from(world.line))
         sessions = world.play.state.sessions
         waiting = sessions.wanted(operation_id) is not None
@@ -127,13 +145,14 @@ class SigningCeremony(RuleBasedStateMachine):
         else:
             assert after == sessions
 
+    @precondition(lambda self: self.may_meddle())
     @rule(
-        what=st.sampled_from(("add", "update", "update", "void")),
+        what=st.sampled_from(("add", "add", "update", "update", "update", "void")),
         during=st.sampled_from(("wait", "end")),
     )
     def mutate(self, what: str, during: DuringSession) -> None:
         """A mutation that disturbs nobody, or one that waits for the session or ends it."""
-        world, self.asked = self.world, self.asked + 1
+        world, self.asked, self.meddled = self.world, self.asked + 1, self.meddled + 1
         mutations: dict[str, Mutation] = {
             "add": AddRecipients((Recipient(str(self.asked + 9), "Xeno", "x@example.com", 9),)),
             "update": UpdateRecipient("3", name=f"Cyd {self.asked}"),
@@ -164,9 +183,13 @@ class SigningCeremony(RuleBasedStateMachine):
     @invariant()
     def the_queue_can_be_emptied(self) -> None:
         """From here, by silence alone all whose turn it is are served; by signing, all are."""
-        if self.asked % 4 == 0:
-            drained(deepcopy(self.world), signing=False)
-            drained(deepcopy(self.world), signing=True)
+        if self.asked % 4 == 0 and self.world.line:
+            drained(self.world.twin(), signing=False)
+            drained(self.world.twin(), signing=True)
+
+    def may_meddle(self) -> bool:
+        """Whether something rarer than asking, answering and signing may happen again."""
+        return self.meddled < len(self.world.pages) + MEDDLED_MAX
 
     def url(self) -> str:
         """The URL that can be opened now, if there is one."""
@@ -217,4 +240,4 @@ def _others_sign(world: Ceremony) -> None:
 
 
 TestLease = SigningCeremony.TestCase
-TestLease.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestLease.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
