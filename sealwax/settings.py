@@ -245,10 +245,11 @@ class CodecSettings(Part):
 class BridgeSettings(Part):
     """``[bridge]``: where webhooks come in.
 
-    ``public_url`` is how the provider reaches the bridge; "" where only the account's own Connect
-    configuration serves. ``body_bytes_max``: a larger body is refused with 413; the default
-    leaves room for messages that carry documents. ``park_s``: how long an event of an envelope
-    that nobody knows (yet) is tried again.
+    ``public_url`` is how the provider and signers' browsers reach the bridge; "" where only the
+    account's own Connect configuration serves and nobody signs in a session of ours.
+    ``body_bytes_max``: a larger body is refused with 413; the default leaves room for messages
+    that carry documents. ``park_s``: how long an event of an envelope that nobody knows (yet) is
+    tried again.
     """
 
     host: Name = "127.0.0.1"
