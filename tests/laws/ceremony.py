@@ -241,9 +241,10 @@ class Ceremony:
             page.now = "open"
             page.pings_at = self.play.now + timedelta(seconds=RULES.ping_every_s)
         else:
-            self._back(page, "ttl_expired")
+            self.comes_back(page, "ttl_expired")
 
-    def _back(self, page: Page, event: str) -> None:
+    def comes_back(self, page: Page, event: str) -> None:
+        """A browser reaches our landing page, if there is a bridge to hear it."""
         if self.bridge_since is None:
             return
         page.heard_of = True
@@ -259,7 +260,7 @@ class Ceremony:
         if act in ("sign", "decline"):
             self.acts(page.recipient, "completed" if act == "sign" else "declined")
         if returns:
-            self._back(page, event)
+            self.comes_back(page, event)
 
     def acts(self, recipient: str, status: str) -> None:
         """A recipient has acted; the provider knows, and a webhook is on its way."""

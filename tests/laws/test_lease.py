@@ -73,11 +73,13 @@ class SigningCeremony(RuleBasedStateMachine):
             self.world.answers()
 
     @precondition(lambda self: self.world.play.state.in_flight is not None)
-    @rule()
-    def settle(self) -> None:
-        """Everything in flight is answered, and what follows from it."""
+    @rule(opens=st.booleans())
+    def settle(self, opens: bool) -> None:
+        """All that is in flight is answered, and what follows; a URL may be opened at once."""
         while self.world.play.state.in_flight is not None:
             self.world.answers()
+        if opens and self.url() and self.world.page(self.url()).now == "unopened":
+            self.world.opens(self.url())
 
     @rule(seconds=st.sampled_from((1, 29, 60, 61, 91, 240, 299, 390, 900)))
     def wait(self, seconds: int) -> None:
@@ -113,6 +115,19 @@ class SigningCeremony(RuleBasedStateMachine):
     def leave(self, act: str, returns: bool) -> None:
         """A signer comes to an end, with or without the browser coming back."""
         self.world.leaves(self.world.at_work()[0], act, returns)
+
+    @precondition(lambda self: any(p.now == "left" for p in self.world.pages.values()))
+    @rule(data=st.data())
+    def reload_the_landing_page(self, data: st.DataObject) -> None:
+        """An old return is repeated: it speaks of its own session, and of no later one."""
+        left = [p for p in self.world.pages.values() if p.now == "left"]
+        page = data.draw(st.sampled_from(left))
+        before = self.world.play.state.sessions.lease
+        self.world.comes_back(page, "signing_complete")
+        if before is not None and before.token != page.token:
+            after = self.world.play.state.sessions.lease
+            assert after is not None
+            assert after.token == before.token
 
     @precondition(lambda self: self.may_meddle())
     @rule(up=st.booleans())
