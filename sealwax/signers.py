@@ -45,6 +45,9 @@ NEXT_IN_LINE = 1
 HOLDS_MAX = 30
 """How many updates one request may hold, one after the other: ten minutes of being the next."""
 
+TOLD_AFTER_S = 0.5
+"""How long the first answer may take where somebody wants to hear what the request waits for."""
+
 POLL_MIN_S = 0.1
 POLL_MAX_S = 2.0
 POLL_PER_PLACE_S = 0.1
@@ -115,8 +118,9 @@ class SessionAsking:
         ``NoAnswerYet``, ``UnknownEnvelope``, ``TemporalRefused``.
         """
         patience = Patience(timeout_s)
+        hold_s = HOLD_S if seen is None else TOLD_AFTER_S
         try:
-            ticket = await self._insist(lambda: self._opened(patience), patience)
+            ticket = await self._insist(lambda: self._opened(patience, hold_s), patience)
             while ticket.state == "waiting" or (ticket.state == "granted" and not ticket.url):
                 if seen is not None:
                     seen(ticket)
@@ -195,12 +199,12 @@ class SessionAsking:
         patience.answered()
         return answer
 
-    async def _opened(self, patience: Patience) -> SessionTicket:
+    async def _opened(self, patience: Patience, hold_s: float = HOLD_S) -> SessionTicket:
         # Another update id each time: to a known one the server would repeat its first answer,
         # also when the URL in it is spent. The workflow knows the operation id.
         answer: SessionTicket = await self._handle.execute_update(
             UPDATE_OPEN_SESSION,
-            self._asked.model_copy(update={"wait_s": _hold_s(patience)}),
+            self._asked.model_copy(update={"wait_s": min(hold_s, _hold_s(patience))}),
             id=f"open-{uuid4()}",
             result_type=SessionTicket,
         )
