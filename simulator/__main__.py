@@ -20,6 +20,7 @@ import uvicorn
 from simulator.app import build_app
 from simulator.faults import POLICIES, BadPlan, Harms
 from simulator.service import Options, Service
+from simulator.state import Keeper
 
 EPILOG = """\
 Point any DocuSign eSignature v2.1 client at <url>/restapi. Its own API is under <url>/simulator:
@@ -49,6 +50,12 @@ def parser() -> Parser:
     made.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback)")
     made.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")
     made.add_argument("--announce", type=Path, metavar="FILE", help="write {url, pid} as JSON here")
+    made.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="keep accounts and envelopes in FILE between runs (default: memory only)",
+    )
     made.add_argument("--seed", type=int, default=0, help="seed of all harms (default: 0)")
     made.add_argument(
         "--overlap",
@@ -239,6 +246,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.announce and not arguments.announce.parent.is_dir():
             raise BadPlan(f"--announce: there is no folder {arguments.announce.parent}")
         family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
+        service = Service(chosen)
+        keeper = Keeper(service, arguments.state) if arguments.state else None
+        if keeper is not None:
+            keeper.load()
         listener = socket.create_server((arguments.host, arguments.port), family=family)
     except BadPlan as error:
         made.error(str(error))
@@ -246,7 +257,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         made.error(f"cannot listen on {arguments.host}:{arguments.port}: {error}")
 
     async def run() -> None:
-        await serve(arguments, Service(chosen), listener)
+        if keeper is None:
+            await serve(arguments, service, listener)
+            return
+        keeping = asyncio.create_task(keeper.run())
+        try:
+            await serve(arguments, service, listener)
+        finally:
+            keeping.cancel()
+            keeper.save()
 
     asyncio.run(run())
     return 0

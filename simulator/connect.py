@@ -198,6 +198,10 @@ class Connect:
         """Bind notifications to a new envelope."""
         self._envelope[envelope_id] = subscriptions
 
+    def subscribed(self, envelope_id: str) -> list[Subscription]:
+        """Where an envelope's own messages go."""
+        return list(self._envelope.get(envelope_id, []))
+
     def emit(self, envelope: Envelope, event: str, recipient: Recipient | None) -> None:
         """Make the messages of an event, as of now, and start delivering them."""
         wanted = [

@@ -154,6 +154,13 @@ class Ledger:
         self.accept(write)
         envelope.note("created")
 
+    def restore(self, envelope: Envelope) -> None:
+        """Take back an envelope of an earlier run; what is in the logs of that run is not known."""
+        self.envelopes[envelope.envelope_id] = envelope
+        self._commits[envelope.envelope_id] = []
+        last = self._numbers.get(envelope.account_id, 0)
+        self._numbers[envelope.account_id] = max(last, envelope.number)
+
     def next_number(self, account_id: str) -> int:
         """Running number of an account's envelopes, for seeded plans."""
         self._numbers[account_id] = self._numbers.get(account_id, 0) + 1
