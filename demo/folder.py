@@ -17,8 +17,8 @@ class BadFolder(Exception):
 
 
 @contextlib.contextmanager
-def own_folder(folder: Path) -> Iterator[Path]:
-    """The folder, absolute, empty but for a mark, and locked as long as the block runs.
+def own_folder(folder: Path, *, emptied: bool = True) -> Iterator[Path]:
+    """The folder, absolute, locked as long as the block runs; `emptied` but for a mark before.
 
     Raises BadFolder where it holds what no run of the demonstration wrote, where another run
     uses it, or where it cannot be made.
@@ -32,7 +32,7 @@ def own_folder(folder: Path) -> Iterator[Path]:
         raise BadFolder(f"{folder} cannot be used ({error.strerror}); name another") from None
     try:
         _lock(descriptor, folder)
-        for path in folder.iterdir():
+        for path in folder.iterdir() if emptied else ():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != _MARK:

@@ -151,11 +151,11 @@ def write_settings(
 
     `sessions`: what is believed of the provider's sessions where its clock is not the usual one.
     """
-    _write_secret(folder / _KEY_FILE, tenant.private_key_pem)
-    _write_secret(folder / _HMAC_FILE, tenant.hmac_key)
-    _write_secret(folder / _CODEC_FILE, codec.token)
+    write_secret(folder / _KEY_FILE, tenant.private_key_pem)
+    write_secret(folder / _HMAC_FILE, tenant.hmac_key)
+    write_secret(folder / _CODEC_FILE, codec.token)
     if not (folder / _ENCRYPTION_FILE).exists():
-        _write_secret(folder / _ENCRYPTION_FILE, new_key())
+        write_secret(folder / _ENCRYPTION_FILE, new_key())
     path = folder / "sealwax.toml"
     path.write_text(
         _SETTINGS.format(
@@ -225,7 +225,8 @@ def _with(settings: Path) -> dict[str, str]:
     return {**_ENV, "SEALWAX_CONFIG": str(settings)}
 
 
-def _write_secret(path: Path, secret: str) -> None:
+def write_secret(path: Path, secret: str) -> None:
+    """A new file that its owner alone may read."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -25,7 +25,7 @@ _SIGNATURE = "x-docusign-signature-"
 _STARTED_WITHIN_S = 10.0
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """Serves inside a program that keeps its own signal handlers."""
 
     @contextlib.contextmanager
@@ -51,7 +51,7 @@ class Listener:
         config = uvicorn.Config(
             app, host="127.0.0.1", port=0, log_level="critical", access_log=False, lifespan="off"
         )
-        self._server = _Server(config)
+        self._server = QuietServer(config)
         self._serving: asyncio.Task[None] | None = None
 
     @property
