@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("sealwax", "workflows", "activities", "bridge", "simulator", "demo")
+ROOMS = ("sealwax", "workflows", "activities", "bridge", "simulator", "demo", "benchmarks")
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
