@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 async def test_the_readme_s_example_runs_as_printed(dev_env: WorkflowEnvironment, tmp_path: Path):
     """Copied out of the README, in a folder with a contract: it prints who is waited for."""
     text = (ROOT / "README.md").read_text("utf-8")
-    (example,) = re.findall(r"(?s)```python\n(.*?)```", text)
+    example, _session = re.findall(r"(?s)```python\n(.*?)```", text)
     assert len([line for line in example.splitlines() if line.strip()]) == 10
     (tmp_path / "example.py").write_text(example)
     shutil.copy(next((ROOT / "demo" / "contracts").glob("*.pdf")), tmp_path / "contract.pdf")

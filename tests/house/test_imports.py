@@ -61,7 +61,7 @@ def test_the_contracts_hold() -> None:
         ("simulator/ledger.py", "import sealwax.keys", "The simulator shares no code"),
         ("sealwax/settings.py", "import simulator.ledger", "Nobody leans on the simulator"),
         ("bridge/__init__.py", "import workflows.envelope", "Programs stand on the library"),
-        ("demo/stack.py", "import activities.envelopes", "does not reach into them"),
+        ("demo/stack.py", "import activities.envelopes", "do not reach into them"),
     ],
 )
 def test_a_forbidden_import_is_found(copy: Path, module: str, line: str, contract: str) -> None:
