@@ -114,7 +114,7 @@ def plans(seed: int, envelopes: int, signers: int) -> list[Plan]:
     made = []
     for number, kind in enumerate(deck):
         envelope, place = divmod(number, signers)
-        comes_at_s = draw.uniform(0, 0.4)
+        comes_at_s = draw.uniform(0.1, 0.4)
         acts_after_s = draw.uniform(*SIGNS_WITHIN_S)
         if place == signers - 1 and envelope in declining:
             # The last of the envelope: what is declined, nobody else can sign.
@@ -123,7 +123,8 @@ def plans(seed: int, envelopes: int, signers: int) -> list[Plan]:
             # Who takes so long would find the envelope declined.
             kind = Kind.BLOCKED
         if kind is Kind.BLOCKED_SLOW:
-            acts_after_s = SLOW_S
+            # First in the queue: the case in which others wait behind such a signer.
+            comes_at_s, acts_after_s = 0.0, SLOW_S
         opens_after_s = draw.uniform(0.05, 0.3)
         made.append(Plan(envelope, place + 1, kind, comes_at_s, opens_after_s, acts_after_s))
     return made
