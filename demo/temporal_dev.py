@@ -9,13 +9,16 @@ server promises short of a power cut (WAL with `synchronous=NORMAL` survives a k
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -141,13 +144,33 @@ def free_port(preferred: int | None = None, *, taken: int | None = None) -> int:
     candidates = [] if preferred is None else range(preferred, preferred + 50)
     for port in (*candidates, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            if port == taken or (port and _answers(port)):
+            if port == taken or (port and (_answers(port) or not _reserved(port))):
                 continue
             probe.bind((HOST, port))
             bound: int = probe.getsockname()[1]
             if bound != taken:
                 return bound
     raise OSError("no free TCP port on 127.0.0.1")
+
+
+_reservations: dict[int, IO[str]] = {}
+
+
+def _reserved(port: int) -> bool:
+    """Whether this process has the port among our own programs, for as long as it lives.
+
+    Between finding a port free and listening on it another world that starts may find it, too.
+    """
+    if port in _reservations:
+        return True
+    file = (Path(tempfile.gettempdir()) / f"sealwax-port-{port}.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return False
+    _reservations[port] = file
+    return True
 
 
 def _answers(port: int) -> bool:
