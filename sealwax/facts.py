@@ -109,14 +109,22 @@ class Move:
     contradiction: bool
 
 
+def read_cells(text: str) -> dict[tuple[str, str], str]:
+    """Read a text table: (row's name, column's name) -> cell."""
+    header, *rows = (line.split() for line in text.strip().splitlines())
+    return {
+        (row, column): cell
+        for row, *cells in rows
+        for column, cell in zip(header, cells, strict=True)
+    }
+
+
 def read_table(text: str) -> dict[tuple[str, str], Move]:
     """Read a table of pairs as written above."""
-    header, *rows = (line.split() for line in text.strip().splitlines())
     table: dict[tuple[str, str], Move] = {}
-    for row, *cells in rows:
-        for column, cell in zip(header, cells, strict=True):
-            name = cell.rstrip("!")
-            table[row, column] = Move(row if name == "." else name, cell.endswith("!"))
+    for (row, column), cell in read_cells(text).items():
+        name = cell.rstrip("!")
+        table[row, column] = Move(row if name == "." else name, cell.endswith("!"))
     return table
 
 

@@ -176,7 +176,7 @@ class Return(Message):
 
 
 class SessionSigns(Message):
-    """What the bridge saw of an envelope's sessions. Taken as plain JSON, like webhooks."""
+    """What the bridge saw of an envelope's sessions. Taken raw and read inside, like webhooks."""
 
     version: Literal[1] = 1
     pings: tuple[Ping, ...] = ()
@@ -263,7 +263,7 @@ class TimelineEntry(Message):
 class EventBatch(Message):
     """What the bridge signals: events of one envelope, normalised. Versioned, always decodable.
 
-    The handler takes it as plain JSON and reads it itself, because the SDK drops a signal whose
+    The handler takes it raw and reads it itself, because the SDK drops a signal whose
     input does not decode.
     """
 

@@ -26,7 +26,7 @@ from sealwax.definition import (
     check_tabs,
     check_texts,
 )
-from sealwax.facts import ACTED, EnvelopeStatus, RecipientStatus
+from sealwax.facts import ACTED, EnvelopeStatus, RecipientStatus, read_cells
 
 VOID_REASON_LENGTH_MAX = 200
 
@@ -188,16 +188,7 @@ discard            no   no       yes     no   no        no     no      no       
 """
 
 
-def _read_legal(text: str) -> dict[tuple[str, str], bool]:
-    header, *rows = (line.split() for line in text.strip().splitlines())
-    return {
-        (kind, status): cell == "yes"
-        for kind, *cells in rows
-        for status, cell in zip(header, cells, strict=True)
-    }
-
-
-LEGAL = _read_legal(_LEGAL)
+LEGAL = {pair: cell == "yes" for pair, cell in read_cells(_LEGAL).items()}
 """(mutation kind, envelope status) -> legal. Every pair is decided."""
 
 
