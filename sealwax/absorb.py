@@ -38,18 +38,18 @@ from sealwax.envelope import (
     EVENT_KEYS_MAX,
     HELD_EVENTS_MAX,
     TIMELINE_LENGTH_MAX,
-    Answer,
-    AnswerState,
     DuringSession,
     Entry,
     Envelope,
     Pending,
     UnknownOutcome,
+    known_digest,
     mutation_digest,
     numbered,
     unplaced,
 )
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
+from sealwax.memory import Answer, AnswerState, remembering
 from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
 from sealwax.session import End, granted, opened, turned_away
@@ -78,7 +78,10 @@ def enqueued(
 
 def known(state: Envelope, operation_id: str) -> bool:
     """Whether an operation id was used before, answered or not."""
-    return operation_id in state.answers or any(p.operation_id == operation_id for p in state.queue)
+    return (
+        known_digest(state, operation_id) is not None
+        or state.sessions.digest_of(operation_id) is not None
+    )
 
 
 def received(state: Envelope, event: ProviderEvent, now: datetime) -> Envelope:
@@ -441,8 +444,8 @@ def answered(state: Envelope, what: AnswerState, code: str = "", message: str = 
     answer = Answer(
         head.operation_id, head.digest, head.sequence, what, state.revision, code, message
     )
-    answers = {**state.answers, head.operation_id: answer}
-    return replace(state, queue=tuple(rest), answers=answers, unknown=None)
+    memory = remembering(state.memory, answer)
+    return replace(state, queue=tuple(rest), memory=memory, unknown=None)
 
 
 def told(state: Envelope, now: datetime, text: str) -> Envelope:

@@ -185,6 +185,8 @@ def advance(
         case MutationAccepted(operation_id=operation_id, mutation=mutation):
             if not known(state, operation_id):
                 state = enqueued(state, operation_id, mutation, now, event.during_session)
+        case SessionAsked(operation_id=operation_id) if known(state, operation_id):
+            pass
         case SessionAsked() | SessionPinged() | SessionReturned() | SessionClosed():
             state = replace(state, sessions=_heard(state.sessions, event, now))
         case EventsReceived(events=events, unreadable=unreadable):
@@ -219,8 +221,6 @@ def _heard(
             mine = lease is not None and lease.operation_id == operation_id
             return closing(sessions, End.CLOSED) if mine else sessions
         case SessionAsked():
-            if sessions.digest_of(event.operation_id) is not None:
-                return sessions
             digest = session_digest(event.recipient_id, event.return_url)
             wanted = Wanted(event.operation_id, digest, event.recipient_id, event.return_url, now)
             lease = sessions.lease

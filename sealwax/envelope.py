@@ -23,6 +23,7 @@ from sealwax.facts import (
     ProviderEvent,
     RecipientStatus,
 )
+from sealwax.memory import OPERATIONS_MAX, Answer, Memory, same_request
 from sealwax.mutations import Mutation, Projection, project
 from sealwax.session import SessionRules, Sessions
 
@@ -32,7 +33,6 @@ TIMELINE_LENGTH_MAX = 200
 EVENT_KEYS_MAX = 2_000
 HELD_EVENTS_MAX = 500
 
-AnswerState = Literal["applied", "refused", "rejected"]
 DuringSession = Literal["wait", "end"]
 
 
@@ -58,23 +58,6 @@ class Pending:
     accepted_at: datetime
     attempts: int = 0
     during_session: DuringSession = "wait"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a mutation.
-
-    ``refused``: the law said no, nothing was asked of the provider. ``rejected``: the provider
-    said no, ``code`` is its error code. ``revision`` is the envelope's revision afterwards.
-    """
-
-    operation_id: str
-    digest: str
-    sequence: int
-    state: AnswerState
-    revision: int
-    code: str = ""
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +109,7 @@ class Envelope:
     revision: int = 0
     sequence: int = 0
     queue: tuple[Pending, ...] = ()
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
     in_flight: Call | None = None
     started_at: datetime | None = None
     facts_at_read: Facts = field(default_factory=Facts)
@@ -153,6 +136,11 @@ class Envelope:
     events_unreadable: int = 0
     last_event: Entry | None = None
     timeline: tuple[Entry, ...] = ()
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """The last answers by operation id; what is older has left a trace in ``memory``."""
+        return self.memory.answers
 
     @property
     def workflow_id(self) -> str:
@@ -261,25 +249,41 @@ def check_acceptable(state: Envelope, operation_id: str, mutation: Mutation) -> 
             RefusalCode.ILLEGAL_IN_STATUS,
             "an envelope is created by starting its workflow, not by a mutation",
         )
-    known = known_digest(state, operation_id)
-    if known is not None:
-        if known != mutation_digest(mutation):
-            raise Refusal(
-                RefusalCode.OPERATION_ID_REUSED,
-                f"operation id {operation_id} was used for another request;"
-                " give each request its own id",
-            )
+    if used_before(state, operation_id, mutation_digest(mutation)):
         return
     if state.closed:
         raise Refusal(RefusalCode.CLOSED, f"the envelope is closed; it ended {state.status}")
     project(projected(state), mutation)
 
 
+def used_before(state: Envelope, operation_id: str, digest: str) -> bool:
+    """Whether this very request was made before, be it a mutation or a session.
+
+    Raises ``Refusal`` where the id was used for another request, or no further id can be kept.
+    """
+    known = known_digest(state, operation_id) or state.sessions.digest_of(operation_id)
+    if known is None:
+        if len(state.memory) + len(state.queue) >= OPERATIONS_MAX:
+            raise Refusal(
+                RefusalCode.TOO_MANY_OPERATIONS,
+                f"the envelope has had {OPERATIONS_MAX} operations, the most that one can have",
+            )
+        return False
+    if not same_request(known, digest):
+        raise Refusal(
+            RefusalCode.OPERATION_ID_REUSED,
+            f"operation id {operation_id} was used for another request;"
+            " give each request its own id",
+        )
+    return True
+
+
 def known_digest(state: Envelope, operation_id: str) -> str | None:
-    """The digest under which an operation id was first used; None where it is new."""
-    answer = state.answers.get(operation_id)
-    if answer is not None:
-        return answer.digest
+    """The digest, or its beginning, under which an operation id was first used; None for a new
+    id, and for one of a session that is still told of whole."""
+    held = state.memory.digest_of(operation_id)
+    if held is not None:
+        return held
     return next((p.digest for p in state.queue if p.operation_id == operation_id), None)
 
 

@@ -19,6 +19,7 @@ from enum import StrEnum
 
 RETURN_URL_LENGTH_MAX = 470
 ENDED_MAX = 1_000
+RETURNABLE_MAX = 50
 
 
 class End(StrEnum):
@@ -248,7 +249,7 @@ def ended(sessions: Sessions, how: End, at: datetime, *, lost: bool = False) -> 
         sessions,
         lease=None,
         last_end_at=at,
-        over=(*sessions.over, over)[-ENDED_MAX:],
+        over=(*sessions.over, over),
         losses=sessions.losses + lost,
     )
 
@@ -257,7 +258,21 @@ def turned_away(sessions: Sessions, wanted: Wanted, how: End, at: datetime, why:
     """A request that waited gets its refusal."""
     over = Over(wanted.operation_id, wanted.digest, wanted.recipient_id, 0, how, at, message=why)
     waiting = tuple(w for w in sessions.waiting if w.operation_id != wanted.operation_id)
-    return replace(sessions, waiting=waiting, over=(*sessions.over, over)[-ENDED_MAX:])
+    return replace(sessions, waiting=waiting, over=(*sessions.over, over))
+
+
+def forgetting(sessions: Sessions) -> tuple[Sessions, tuple[Over, ...]]:
+    """The sessions with no more of the past than is kept, and what was let go of, oldest first.
+
+    Of the last ``ENDED_MAX`` requests it is told how they ended; the last ``RETURNABLE_MAX`` still
+    know where their signer is sent on to.
+    """
+    gone = sessions.over[:-ENDED_MAX]
+    old, young = sessions.over[:-RETURNABLE_MAX], sessions.over[-RETURNABLE_MAX:]
+    if not gone and not (old and old[-1].return_url):
+        return sessions, ()
+    bare = tuple(replace(o, return_url="") for o in old[len(gone) :])
+    return replace(sessions, over=(*bare, *young)), gone
 
 
 def left(lease: Lease) -> bool:

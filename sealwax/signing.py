@@ -18,11 +18,12 @@ from sealwax.envelope import (
     Entry,
     Envelope,
     Pending,
-    known_digest,
     projected,
     recipient_statuses,
+    used_before,
 )
 from sealwax.facts import ACTED, EnvelopeStatus, RecipientStatus
+from sealwax.memory import remembering_session
 from sealwax.session import (
     FORCED,
     End,
@@ -31,6 +32,7 @@ from sealwax.session import (
     Wanted,
     closing,
     ended,
+    forgetting,
     left,
     next_of,
     opened,
@@ -74,14 +76,7 @@ def check_session(
     Asked again under a known operation id with the same body it is fine, and gets its ticket.
     """
     keys.check_opaque(operation_id, "operation id")
-    known = state.sessions.digest_of(operation_id) or known_digest(state, operation_id)
-    if known is not None:
-        if known != session_digest(recipient_id, return_url):
-            raise Refusal(
-                RefusalCode.OPERATION_ID_REUSED,
-                f"operation id {operation_id} was used for another request;"
-                " give each request its own id",
-            )
+    if used_before(state, operation_id, session_digest(recipient_id, return_url)):
         return
     if state.closed or state.final:
         raise Refusal(
@@ -177,7 +172,11 @@ def settled_sessions(state: Envelope, now: datetime) -> Envelope:
             how, why = refused
             sessions = turned_away(state.sessions, wanted, how, now, why)
             state = replace(state, sessions=sessions)
-    return state
+    sessions, gone = forgetting(state.sessions)
+    memory = state.memory
+    for over in gone:
+        memory = remembering_session(memory, over.operation_id, over.digest, over.token)
+    return replace(state, sessions=sessions, memory=memory)
 
 
 def session_step(state: Envelope, now: datetime) -> Call | datetime | None:

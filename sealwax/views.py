@@ -140,7 +140,16 @@ def ticket(
         )
     over = sessions.ended(operation_id)
     if over is None:
-        return None
+        trace = state.memory.trace(operation_id)
+        if trace is None or trace.state != "session":
+            return None
+        # Too long ago to be told of whole: that it is over is all that is left.
+        return SessionTicket(
+            operation_id=operation_id,
+            recipient_id="",
+            state="ended" if trace.sequence else "refused",
+            token=trace.sequence,
+        )
     return SessionTicket(
         operation_id=operation_id,
         recipient_id=over.recipient_id,
@@ -188,6 +197,14 @@ def result(state: Envelope, operation_id: str) -> MutationResult | None:
             revision=answer.revision,
             code=answer.code,
             message=answer.message,
+        )
+    trace = state.memory.trace(operation_id)
+    if trace is not None and trace.state != "session":
+        return MutationResult(
+            operation_id=operation_id,
+            state=trace.state,
+            sequence=trace.sequence,
+            revision=trace.revision,
         )
     place = position(state, operation_id)
     if place is None:

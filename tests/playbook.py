@@ -31,8 +31,9 @@ from sealwax.advance import (
     opened,
 )
 from sealwax.calls import Applied, Call, Done, OpenView, Outcome, Registered, Timing, ViewOpened
-from sealwax.envelope import Answer, DuringSession, Envelope, Order, check_acceptable
+from sealwax.envelope import DuringSession, Envelope, Order, check_acceptable
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
+from sealwax.memory import Answer
 from sealwax.messages import SessionTicket
 from sealwax.mutations import Mutation
 from sealwax.session import Lease, SessionRules

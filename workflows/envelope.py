@@ -300,7 +300,7 @@ class EnvelopeWorkflow:
             self._held += 1
             try:
                 await workflow.wait_condition(
-                    lambda: operation_id in self._state.answers, timeout=wait_s
+                    lambda: position(self._state, operation_id) is None, timeout=wait_s
                 )
             except TimeoutError:
                 pass

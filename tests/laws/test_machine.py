@@ -178,7 +178,7 @@ def test_an_illegal_mutation_changes_nothing(asked: list[tuple], status: Envelop
             if state.in_flight is None:
                 assert forced.answers["op"].state == "refused"
                 changed = replace(
-                    forced, answers=state.answers, sequence=state.sequence, timeline=state.timeline
+                    forced, memory=state.memory, sequence=state.sequence, timeline=state.timeline
                 )
                 assert changed.definition == state.definition
                 assert changed.revision == state.revision
