@@ -15,7 +15,7 @@ from sealwax.answers import ClientError
 from sealwax.blobs import BlobStore
 from sealwax.client import DocumentFile, EnvelopeClient, EnvelopeHandle
 from sealwax.definition import Recipient, RecipientKind, Refusal, Tab, TabKind
-from sealwax.messages import Snapshot
+from sealwax.messages import MutationResult, Snapshot
 
 _CREATED_WITHIN_S = 60.0
 _CHANGED_WITHIN_S = 60.0
@@ -83,27 +83,30 @@ class SealwaxSide:
             (self._folder / name).write_bytes(await self._blobs.read(document.blob))
 
 
-def requested(envelope: EnvelopeHandle, change: Change) -> Awaitable[object]:
+def requested(
+    envelope: EnvelopeHandle, change: Change, operation_id: str | None = None
+) -> Awaitable[MutationResult]:
     """The request of a change, to be awaited for its result."""
+    op = operation_id
     match change:
         case workload.AddDocument(document_id, contract):
-            return envelope.add_documents({document_id: contract_file(contract)})
+            return envelope.add_documents({document_id: contract_file(contract)}, op)
         case workload.ChangeSubject(subject):
-            return envelope.change_message(subject=subject)
+            return envelope.change_message(subject=subject, operation_id=op)
         case workload.ChangeMessage(message):
-            return envelope.change_message(message=message)
+            return envelope.change_message(message=message, operation_id=op)
         case workload.AddParty(party):
-            return envelope.add_recipients(recipient(party))
+            return envelope.add_recipients(recipient(party), operation_id=op)
         case workload.PlaceFields(role, fields):
-            return envelope.set_tabs(role, [tab(field) for field in fields])
+            return envelope.set_tabs(role, [tab(field) for field in fields], op)
         case workload.Reorder(role, order):
-            return envelope.reorder_routing({role: order})
+            return envelope.reorder_routing({role: order}, op)
         case workload.Rename(role, name):
-            return envelope.update_recipient(role, name=name)
+            return envelope.update_recipient(role, name=name, operation_id=op)
         case workload.Send():
-            return envelope.send()
+            return envelope.send(op)
         case workload.Void(reason):
-            return envelope.void(reason)
+            return envelope.void(reason, op)
 
 
 def contract_file(contract: str) -> DocumentFile:

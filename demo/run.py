@@ -208,10 +208,12 @@ async def start_sealwax(
     control: Control,
     folder: Path,
     sessions: Mapping[str, float] | None = None,
+    timing: Mapping[str, float] = stage.TIMING,
 ) -> tuple[tuple[SealwaxSide, Tenant], Addresses]:
     """Temporal, bridge and worker started in `stack`, and a client of them.
 
     `sessions`: settings of signing sessions, for a provider whose clock is not the usual one.
+    `timing`: how patient envelopes are.
     """
     tenant = stage.new_tenant(stage.ACCOUNT)
     await stage.admit(control, tenant, "Sealwax")
@@ -228,6 +230,7 @@ async def start_sealwax(
         codec=codec,
         ui_url=server.ui_url,
         sessions=sessions,
+        timing=timing,
     )
     await stack.start(stage.codec_program(path))
     bridge = await stack.start(stage.bridge_program(path))

@@ -35,6 +35,15 @@ PROCESSING_MS = (150, 450)
 WEBHOOK_DELAY_MS = (0, 2_000)
 WEBHOOK_DUPLICATE_RATE = 0.3
 
+TIMING: Mapping[str, float] = {
+    "call_deadline_s": 8.0,
+    "outcome_settle_s": 2.0,
+    "close_settle_s": 1.5,
+    "backoff_first_s": 0.3,
+    "backoff_max_s": 3.0,
+    "refresh_min_s": 1.0,
+}
+
 _RSA_BITS = 2048
 _KEY_FILE, _HMAC_FILE = "keys/integration.pem", "keys/connect.txt"
 _ENCRYPTION_KEY_ID = "demo"
@@ -47,14 +56,6 @@ address = "{temporal}"
 
 [storage]
 folder = "{storage}"
-
-[timing]
-call_deadline_s = 8.0
-outcome_settle_s = 2.0
-close_settle_s = 1.5
-backoff_first_s = 0.3
-backoff_max_s = 3.0
-refresh_min_s = 1.0
 
 [bridge]
 host = "127.0.0.1"
@@ -146,10 +147,12 @@ def write_settings(
     codec: Codec,
     ui_url: str,
     sessions: Mapping[str, float] | None = None,
+    timing: Mapping[str, float] = TIMING,
 ) -> Path:
     """Write Sealwax's settings and the secrets that they name; returns the settings' path.
 
     `sessions`: what is believed of the provider's sessions where its clock is not the usual one.
+    `timing`: how patient envelopes are.
     """
     write_secret(folder / _KEY_FILE, tenant.private_key_pem)
     write_secret(folder / _HMAC_FILE, tenant.hmac_key)
@@ -175,6 +178,7 @@ def write_settings(
             codec_origins=json.dumps([ui_url, ui_url.replace("127.0.0.1", "localhost")]),
             codec_file=_CODEC_FILE,
         )
+        + _table("timing", timing)
         + _table("sessions", sessions or {}),
         encoding="utf-8",
     )
