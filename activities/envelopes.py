@@ -253,6 +253,7 @@ class EnvelopeActivities:
             provider_envelope_id=row.provider_envelope_id,
             rules=self._rules,
             return_origins=self._return_origins,
+            capabilities=identity.capabilities,
         )
 
     async def _create(self, given: CreateInput) -> Applied:
@@ -340,12 +341,12 @@ async def _outcome(work: Awaitable[Outcome], deadline_s: float, *, mutating: boo
     except ProviderRejected as error:
         return Rejected(error.code, error.message)
     except NotSentError as error:
-        return NotSent(str(error), error.retry_after_s)
+        return NotSent(str(error), error.retry_after_s, error.cause)
     except OutcomeUnknown as error:
         return Unknown(str(error))
     except TimeoutError:
         reason = "the call's deadline passed"
-        return Unknown(reason) if mutating else NotSent(reason)
+        return Unknown(reason) if mutating else NotSent(reason, cause="transient")
     except (UnknownAccount, NoSessionUrls, BlobError, StoreError) as error:
         return Rejected(type(error).__name__, str(error), needs_person=True)
 

@@ -9,6 +9,7 @@ import httpx
 
 from sealwax.providers import http, registry
 from sealwax.providers.base import AccountIdentity, NoSessionUrls, Provider, UnknownAccount
+from sealwax.providers.circuit import Breaker
 from sealwax.providers.http import Deadlines, HttpProvider
 from sealwax.providers.tokens import JwtTokens, Principal
 from sealwax.session import RETURN_URL_LENGTH_MAX
@@ -20,7 +21,8 @@ class ConfiguredAccounts:
     """``providers.base.Accounts`` over settings. An async context manager: it owns the sockets.
 
     Providers are made when first asked for and kept; they share one connection pool and no
-    credential. No call may last longer than ``timing.call_deadline_s``.
+    credential, and those of one account its circuit. No call may last longer than
+    ``timing.call_deadline_s``.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -28,6 +30,7 @@ class ConfiguredAccounts:
         self._client: httpx.AsyncClient | None = None
         self._tokens: JwtTokens | None = None
         self._providers: dict[tuple[str, str], Provider] = {}
+        self._breakers: dict[str, Breaker] = {}
         self._links: SessionLinks | None = None
 
     async def __aenter__(self) -> ConfiguredAccounts:
@@ -47,7 +50,8 @@ class ConfiguredAccounts:
     def identity(self, account: str) -> AccountIdentity:
         """The account's provider and id. Raises ``UnknownAccount``."""
         settings = self._account(account)
-        return AccountIdentity(settings.provider, settings.account_id)
+        capabilities = registry.adapter(settings.provider).capabilities
+        return AccountIdentity(settings.provider, settings.account_id, capabilities)
 
     def provider(self, account: str, principal: str) -> Provider:
         """The provider as this principal ("": the account's default). Raises ``UnknownAccount``."""
@@ -111,6 +115,7 @@ class ConfiguredAccounts:
             tokens=self._tokens,
             principal=principal,
             deadlines=_deadlines(self._settings.timing.call_deadline_s),
+            breaker=self._breakers.setdefault(account, Breaker(f"account {account}")),
         )
 
     def _account(self, account: str) -> AccountSettings:

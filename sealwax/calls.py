@@ -26,7 +26,8 @@ class Timing:
     how long after that deadline a call may still take effect at the provider; only then does
     "not found" count. ``close_settle_s``: how long a final status must stand before a read is
     asked to confirm it. ``refresh_min_s``: the least time between two reads that are not needed
-    to settle an outcome.
+    to settle an outcome. ``history_events_max``: a run of the workflow whose history has this many
+    events goes on as a new run (the server asks for it at 4,096).
     """
 
     call_deadline_s: float = 150.0
@@ -36,6 +37,38 @@ class Timing:
     backoff_max_s: float = 60.0
     attention_retry_s: float = 300.0
     refresh_min_s: float = 30.0
+    history_events_max: int = 4_000
+
+
+Cause = Literal["transient", "rate_limited", "locked", "authentication", "not_sent"]
+"""Why a call had no effect, as far as it matters for how long to wait before the next try.
+
+``transient``: the provider is out of reach or failing. ``rate_limited``: by a limit of the
+provider's. ``locked``: somebody else edits the envelope. ``authentication``: the access token was
+not accepted, also after one renewal. ``not_sent``: anything else.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider's API offers, where the envelope law goes different ways.
+
+    ``idempotency_key_s``: for how long after the first try a create repeated under the same
+    transaction id has the first one's effect and answer, in seconds; None where it has not.
+    ``reference_s``: for how long a create is found by its transaction id; None where it is not.
+    ``marker_search``: whether envelopes are found by a field of ours. ``sessions``: whether there
+    are embedded signing sessions. ``revoke``: whether an unopened signing URL can be revoked.
+
+    The defaults are DocuSign's: no idempotency key at all; a transaction id is valid for 7 days
+    (SPEC envelopeDefinition.transactionId); the list filters by custom field (SPEC
+    Envelopes_GetEnvelopes); DELETE on a signing URL (SPEC Views_PostEnvelopeRecipientView, prose).
+    """
+
+    idempotency_key_s: float | None = None
+    reference_s: float | None = 7 * 86_400.0
+    marker_search: bool = True
+    sessions: bool = True
+    revoke: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +212,7 @@ class Registered:
     provider_envelope_id: str = ""
     rules: SessionRules = field(default_factory=SessionRules)
     return_origins: tuple[str, ...] = ()
+    capabilities: Capabilities = field(default_factory=Capabilities)
     kind: Literal["registered"] = "registered"
 
 
@@ -208,6 +242,7 @@ class NotSent:
 
     reason: str
     retry_after_s: float | None = None
+    cause: Cause = "not_sent"
     kind: Literal["not_sent"] = "not_sent"
 
 

@@ -4,7 +4,9 @@
     |-- ProviderRejected       the provider says no; asking again is useless
     |   `-- NeedsPerson        ... until a person does something (consent, permission, plan)
     |-- NotSentError           certainly without effect; may be tried again
+    |   |-- Unavailable        the provider is out of reach, or failing; it passes by itself
     |   |-- RateLimited        refused by a limit of the provider's, with the time it asks for
+    |   |-- Locked             somebody else has the envelope open for editing
     |   `-- TokenRefused       the access token was not accepted; renew it once
     `-- OutcomeUnknown         no answer: it may have taken effect
 
@@ -18,9 +20,9 @@ import json
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
-from sealwax.calls import Applied, Create, FindCreated, Mutate, OpenView
+from sealwax.calls import Applied, Capabilities, Cause, Create, FindCreated, Mutate, OpenView
 from sealwax.facts import ProviderEvent
 from sealwax.observations import Observation
 
@@ -45,23 +47,59 @@ class NeedsPerson(ProviderRejected):
 
 
 class NotSentError(ProviderError):
-    """The request certainly had no effect. ``retry_after_s``: the wait that the provider asks."""
+    """The request certainly had no effect. ``retry_after_s``: the wait that the provider asks.
+
+    ``cause`` is the class by which the envelope law chooses how long to wait.
+    """
+
+    cause: ClassVar[Cause] = "not_sent"
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
 
 
+class Unavailable(NotSentError):
+    """The provider cannot be reached, or fails; or it has been failing, and was not asked."""
+
+    cause = "transient"
+
+
 class RateLimited(NotSentError):
     """Refused by a limit of the account or the envelope."""
 
+    cause = "rate_limited"
+
+
+class Locked(NotSentError):
+    """Refused because another user or application holds the envelope's lock."""
+
+    cause = "locked"
+
 
 class TokenRefused(NotSentError):
-    """The access token was not accepted."""
+    """The access token was not accepted, also after one renewal."""
+
+    cause = "authentication"
 
 
 class OutcomeUnknown(ProviderError):
-    """The request may have taken effect: no answer came, or one that does not tell."""
+    """The request may have taken effect: no answer came, or one that does not tell.
+
+    ``outage``: whether it is a sign that the provider as a whole is failing.
+    """
+
+    def __init__(self, reason: str, *, outage: bool = False) -> None:
+        super().__init__(reason)
+        self.outage = outage
+
+
+def is_outage(error: ProviderError | None) -> bool:
+    """Whether an answer's class is a sign that the provider as a whole is failing.
+
+    A limit, a lock or any other refusal is the word of a provider that works.
+    """
+    return isinstance(error, Unavailable) or (isinstance(error, OutcomeUnknown) and error.outage)
 
 
 class UnreadableWebhook(ValueError):
@@ -130,6 +168,7 @@ class Adapter(Protocol):
     """
 
     name: str
+    capabilities: Capabilities
 
     def create(self, new: NewEnvelope) -> Conversation[Applied]: ...
 
@@ -221,10 +260,11 @@ class NoSessionUrls(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AccountIdentity:
-    """An account's provider by name, and its id as the provider knows it."""
+    """An account's provider by name and what it can do, and its id as the provider knows it."""
 
     provider: str
     account_id: str
+    capabilities: Capabilities = field(default_factory=Capabilities)
 
 
 class Accounts(Protocol):

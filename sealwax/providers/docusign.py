@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from sealwax import keys
-from sealwax.calls import Applied, FindCreated, Mutate, OpenView
+from sealwax.calls import Applied, Capabilities, FindCreated, Mutate, OpenView
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
 from sealwax.observations import Observation
 from sealwax.providers import docusign_errors, docusign_mutations
@@ -40,6 +40,7 @@ class DocuSignAdapter:
     """The ``Adapter`` of DocuSign."""
 
     name = "docusign"
+    capabilities = Capabilities()
 
     def create(self, new: NewEnvelope) -> Conversation[Applied]:
         """Make a draft (SPEC Envelopes_PostEnvelopes).
@@ -71,7 +72,8 @@ class DocuSignAdapter:
         self, provider_envelope_id: str, call: Mutate, contents: Mapping[str, bytes]
     ) -> Conversation[Applied]:
         """Make one mutation; see ``docusign_mutations.converse``."""
-        return docusign_mutations.converse(provider_envelope_id, call, contents)
+        conversation = docusign_mutations.converse(provider_envelope_id, call, contents)
+        return docusign_errors.looked_into(conversation) if call.attempt > 1 else conversation
 
     def find_created(self, call: FindCreated) -> Conversation[tuple[str, ...]]:
         """Every envelope, not in the bin, that bears a transaction id or the marker; sorted.

@@ -3,17 +3,30 @@
 The HTTP status alone decides little: limits arrive as 400 (moving to 429), a 200 may carry an
 error per item, and one code is seen with several statuses. So the code decides, compared without
 regard to case because DocuSign's own texts and real answers differ in it; the status decides only
-where no code is known.
+where no code is known. What one code means can depend on the operation, and on whether an earlier
+try of it may have landed.
+
+| class | by code | by status, where no code is known |
+|---|---|---|
+| transient (``Unavailable``) | | 408, 5xx of a read |
+| unknown (``OutcomeUnknown``) | UNSPECIFIED_ERROR; a wrong state, asked again | 408, 5xx |
+| rate-limited (``RateLimited``) | the limits' | 429 |
+| locked (``Locked``) | EDIT_LOCK_NOT_LOCK_OWNER | |
+| authentication (``TokenRefused``) | an invalid token, USER_AUTHENTICATION_FAILED | 401 |
+| needs a person (``NeedsPerson``) | consent, permissions, allowance | |
+| done | a delete of what is gone | |
+| rejected (``ProviderRejected``) | all others | all others |
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from sealwax.providers.base import (
     Answer,
     Conversation,
+    Locked,
     NeedsPerson,
     NotSentError,
     OutcomeUnknown,
@@ -22,11 +35,13 @@ from sealwax.providers.base import (
     RateLimited,
     Request,
     TokenRefused,
+    Unavailable,
 )
+
+T = TypeVar("T")
 
 BURST_WINDOW_S = 30.0
 POLLING_INTERVAL_S = 900.0
-LOCKED_RETRY_S = 60.0
 _MESSAGE_LENGTH_MAX = 300
 
 # docusign.com docs, "Rules and limits" and "Service protection: new API errors for excessive
@@ -50,8 +65,22 @@ _PERSON = frozenset(
         "envelope_allowance_exceeded",
     }
 )
-_LOCKED = "edit_lock_not_lock_owner"
+# The first is SPEC's (Lock_PostEnvelopeLock); the others were seen in clients of the API alone.
+_LOCKED = frozenset({"edit_lock_not_lock_owner", "edit_lock_envelope_locked", "envelope_locked"})
 _AMBIGUOUS = "unspecified_error"
+# What a state-guarded call is answered where the envelope is in another state than it needs. For
+# a void the code is known; what a second send is answered is not documented.
+_WRONG_STATE = frozenset(
+    {"envelope_cannot_void_invalid_state", "envelope_invalid_status", "envelope_not_in_folder"}
+)
+# Refusals that say that what was asked for is so already, by the operation that asked; elsewhere
+# the same codes are refusals. That a repeated delete may carry them per item is not documented.
+_DONE = frozenset(
+    {
+        ("Documents_DeleteDocuments", "document_does_not_exist"),
+        ("Recipients_DeleteRecipients", "unknown_envelope_recipient"),
+    }
+)
 
 
 def refused(request: Request, answer: Answer) -> ProviderError | None:
@@ -62,6 +91,8 @@ def refused(request: Request, answer: Answer) -> ProviderError | None:
     if 200 <= answer.status < 300:
         return _refused_inside(request, answer)
     code, message = _code_and_message(answer)
+    if _done(request, code) and _items(request) == 1:
+        return None
     known = _by_code(code.casefold(), message, request, answer)
     return known if known is not None else _by_status(code, message, request, answer)
 
@@ -73,6 +104,20 @@ def ask(request: Request) -> Conversation[Any]:
     if refusal is not None:
         raise refusal
     return answer.json()
+
+
+def looked_into(conversation: Conversation[T]) -> Conversation[T]:
+    """A conversation that is had again because an earlier try may have taken effect late.
+
+    A refusal for the envelope's state may be that effect: the second void of an envelope that the
+    first has voided. So it raises ``OutcomeUnknown``, and the envelope is looked at.
+    """
+    try:
+        return (yield from conversation)
+    except ProviderRejected as refusal:
+        if refusal.code.casefold() not in _WRONG_STATE:
+            raise
+        raise OutcomeUnknown(f"{refusal}; perhaps by an earlier try") from refusal
 
 
 def objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -101,7 +146,7 @@ def _refused_inside(request: Request, answer: Answer) -> ProviderError | None:
         return OutcomeUnknown(what) if request.mutating else NotSentError(what)
     if not request.mutating:
         return None
-    failures = list(_item_errors(body))
+    failures = [f for f in _item_errors(body) if not _done(request, f[0])]
     if not failures:
         return None
     code, message = failures[0]
@@ -109,6 +154,15 @@ def _refused_inside(request: Request, answer: Answer) -> ProviderError | None:
     return _by_code(code.casefold(), message, request, answer) or ProviderRejected(
         code, message + more
     )
+
+
+def _done(request: Request, code: str) -> bool:
+    return (request.operation, code.casefold()) in _DONE
+
+
+def _items(request: Request) -> int:
+    body = request.json if isinstance(request.json, dict) else {}
+    return sum(len(items) for items in body.values() if isinstance(items, list))
 
 
 def _item_errors(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -139,10 +193,8 @@ def _by_code(code: str, message: str, request: Request, answer: Answer) -> Provi
         return TokenRefused(f"{code}: {message}")
     if code in _PERSON:
         return NeedsPerson(code.upper(), message)
-    if code == _LOCKED:
-        # Somebody else's lock; one left behind by a closed web view lasts up to 900 s
-        # (docusign.com blog, "Who's locking my envelopes?").
-        return NotSentError(f"{code}: {message}", LOCKED_RETRY_S)
+    if code in _LOCKED:
+        return Locked(f"{code}: {message}")
     if code == _AMBIGUOUS and request.mutating:
         return OutcomeUnknown(f"{request.operation}: {code}: {message}")
     return None
@@ -158,8 +210,8 @@ def _by_status(code: str, message: str, request: Request, answer: Answer) -> Pro
     # 408 is a proxy's word for a request that it gave up on; the service may have had it.
     if status >= 500 or status == 408:
         if request.mutating:
-            return OutcomeUnknown(said)
-        return NotSentError(said, retry_after_s(answer))
+            return OutcomeUnknown(said, outage=True)
+        return Unavailable(said, retry_after_s(answer))
     if 300 <= status < 400:
         return ProviderRejected(
             f"HTTP_{status}", "the API redirected; check the account's base URI in your settings"

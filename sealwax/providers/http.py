@@ -3,7 +3,8 @@
 Each call has one total deadline, follows no redirect, repeats nothing behind the caller's back
 (but for one renewal of a refused token, where the request certainly had no effect), and says
 exactly what is known of the outcome: ``NotSentError`` where it cannot have taken effect,
-``OutcomeUnknown`` where it may have.
+``OutcomeUnknown`` where it may have. While the provider is out as a whole, one call at a time asks
+whether it is back, and the others are refused at once (``circuit``).
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ from sealwax.providers.base import (
     RateLimited,
     Request,
     TokenRefused,
+    Unavailable,
+    is_outage,
 )
+from sealwax.providers.circuit import Breaker, Passage
 from sealwax.providers.tokens import Principal, TokenSource
 
 T = TypeVar("T")
@@ -45,14 +49,9 @@ T = TypeVar("T")
 _EPOCH_MIN_S = 1_000_000_000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-)
+# Our own doing, which tells nothing of the provider.
+_OURS = (httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_NEVER_SENT = (*_OURS, httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +67,21 @@ class Deadlines:
 
 @dataclass(slots=True)
 class _Progress:
-    """What is known of a conversation: whether a step took effect, whether one is in the air."""
+    """What is known of a conversation: whether a step took effect, whether one is in the air.
+
+    ``waiting``: for an answer, of whatever request. ``interactive``: a person waits for it.
+    """
 
     committed: bool = False
     in_flight: bool = False
+    waiting: bool = False
+    interactive: bool = False
     last: Answer | None = None
 
-    def lost(self, reason: str) -> ProviderError:
+    def lost(self, reason: str, *, outage: bool) -> ProviderError:
         if self.committed or self.in_flight:
-            return OutcomeUnknown(reason)
-        return NotSentError(reason)
+            return OutcomeUnknown(reason, outage=outage)
+        return Unavailable(reason) if outage else NotSentError(reason)
 
 
 def client(connections_max: int = 100) -> httpx.AsyncClient:
@@ -99,8 +103,9 @@ def client(connections_max: int = 100) -> httpx.AsyncClient:
 class HttpProvider:
     """``Provider`` over HTTP: one account, one principal.
 
-    ``api_base`` is like ``https://demo.docusign.net/restapi``. Raises ``ValueError`` for an
-    ``api_base`` or ``account_id`` that no request could be made from.
+    ``api_base`` is like ``https://demo.docusign.net/restapi``; ``breaker`` is shared by all
+    providers of the account. Raises ``ValueError`` for an ``api_base`` or ``account_id`` that no
+    request could be made from.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class HttpProvider:
         tokens: TokenSource,
         principal: Principal,
         deadlines: Deadlines | None = None,
+        breaker: Breaker | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         parts = urlsplit(api_base)
@@ -130,6 +136,7 @@ class HttpProvider:
         self._tokens = tokens
         self._principal = principal
         self._deadlines = deadlines or Deadlines()
+        self._breaker = breaker or Breaker(account_id)
         self._wall = wall
 
     async def create(self, new: NewEnvelope) -> Applied:
@@ -163,7 +170,7 @@ class HttpProvider:
     ) -> str:
         """A signing URL of one embedded recipient."""
         conversation = self._adapter.open_view(provider_envelope_id, call, return_url, ping_url)
-        return await self._call(conversation, self._deadlines.write_s)
+        return await self._call(conversation, self._deadlines.write_s, interactive=True)
 
     async def revoke_view(self, url: str) -> None:
         """Make an unopened signing URL useless. ``ProviderRejected``: it was not revoked."""
@@ -176,10 +183,11 @@ class HttpProvider:
         between chunks.
         """
         request = self._adapter.download(provider_envelope_id, what)
+        progress = _Progress()
         ends_at = asyncio.get_running_loop().time() + self._deadlines.download_s
         try:
             async with asyncio.timeout_at(ends_at):
-                response = await self._opened(request)
+                response = await self._opened(request, progress)
             try:
                 chunks = response.aiter_bytes()
                 while True:
@@ -191,19 +199,21 @@ class HttpProvider:
             finally:
                 await response.aclose()
         except TimeoutError:
-            raise NotSentError(
-                f"{request.operation}: not done within {self._deadlines.download_s:g} s"
-            ) from None
+            reason = f"{request.operation}: not done within {self._deadlines.download_s:g} s"
+            raise self._late(reason, progress) from None
         except httpx.HTTPError as error:
-            raise NotSentError(f"{request.operation}: {type(error).__name__}") from error
+            reason = f"{request.operation}: {type(error).__name__}"
+            raise progress.lost(reason, outage=_is_outage(error)) from error
 
-    async def _call(self, conversation: Conversation[T], deadline_s: float) -> T:
-        progress = _Progress()
+    async def _call(
+        self, conversation: Conversation[T], deadline_s: float, *, interactive: bool = False
+    ) -> T:
+        progress = _Progress(interactive=interactive)
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._carry(conversation, progress)
         except TimeoutError:
-            raise progress.lost(f"no answer within {deadline_s:g} s") from None
+            raise self._late(f"no answer within {deadline_s:g} s", progress) from None
         except OutcomeUnknown:
             raise
         except ProviderError as error:
@@ -232,6 +242,7 @@ class HttpProvider:
         if request.absolute:
             self._check_absolute(request)
             return await self._sent(request, "", progress)
+        self._breaker.check(interactive=progress.interactive)
         token = await self._tokens.token(self._principal)
         answer = await self._sent(request, token, progress)
         if isinstance(self._adapter.refused(request, answer), TokenRefused):
@@ -242,39 +253,79 @@ class HttpProvider:
 
     async def _sent(self, request: Request, token: str, progress: _Progress) -> Answer:
         built = await self._built(request, token)
-        progress.in_flight = request.mutating
-        try:
-            response = await self._client.send(built, auth=None, follow_redirects=False)
-        except _NEVER_SENT as error:
-            progress.in_flight = False
-            raise progress.lost(f"{request.operation}: {type(error).__name__}") from error
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise progress.lost(f"{request.operation}: {type(error).__name__}") from error
-        progress.in_flight = False
-        return _answer(response, response.content)
+        # A signing URL may be another host's, whose silence tells nothing of the API.
+        breaker = Breaker() if request.absolute else self._breaker
+        with breaker.passage(interactive=progress.interactive) as passage:
+            response = await self._response(request, built, progress, passage)
+            answer = _answer(response, response.content)
+            self._judge(request, answer, passage)
+        return answer
 
-    async def _opened(self, request: Request) -> httpx.Response:
+    async def _response(
+        self,
+        request: Request,
+        built: httpx.Request,
+        progress: _Progress,
+        passage: Passage,
+        *,
+        stream: bool = False,
+    ) -> httpx.Response:
+        progress.in_flight, progress.waiting = request.mutating, not request.absolute
+        try:
+            response = await self._client.send(
+                built, stream=stream, auth=None, follow_redirects=False
+            )
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            progress.waiting = False
+            if isinstance(error, _NEVER_SENT):
+                progress.in_flight = False
+            outage = _is_outage(error)
+            if outage:
+                passage.failed()
+            reason = f"{request.operation}: {type(error).__name__}"
+            raise progress.lost(reason, outage=outage) from error
+        progress.in_flight = progress.waiting = False
+        return response
+
+    def _judge(self, request: Request, answer: Answer, passage: Passage) -> None:
+        refusal = self._adapter.refused(request, answer) if answer.status >= 400 else None
+        if is_outage(refusal):
+            passage.failed(refusal.retry_after_s if isinstance(refusal, Unavailable) else None)
+        else:
+            passage.answered()
+
+    def _late(self, reason: str, progress: _Progress) -> ProviderError:
+        """The deadline passed; an outage where it was the provider that let us wait."""
+        if progress.waiting:
+            self._breaker.failed()
+        return progress.lost(reason, outage=progress.waiting)
+
+    async def _opened(self, request: Request, progress: _Progress) -> httpx.Response:
+        self._breaker.check()
         token = await self._tokens.token(self._principal)
-        response, refusal = await self._open_once(request, token)
+        response, refusal = await self._open_once(request, token, progress)
         if isinstance(refusal, TokenRefused):
             self._tokens.invalidate(self._principal, token)
             token = await self._tokens.token(self._principal)
-            response, refusal = await self._open_once(request, token)
+            response, refusal = await self._open_once(request, token, progress)
         if refusal is not None:
             raise refusal
         return response
 
     async def _open_once(
-        self, request: Request, token: str
+        self, request: Request, token: str, progress: _Progress
     ) -> tuple[httpx.Response, ProviderError | None]:
         built = await self._built(request, token)
-        response = await self._client.send(built, stream=True, auth=None, follow_redirects=False)
-        if response.is_success:
-            return response, None
-        try:
-            answer = _answer(response, await response.aread())
-        finally:
-            await response.aclose()
+        with self._breaker.passage() as passage:
+            response = await self._response(request, built, progress, passage, stream=True)
+            if response.is_success:
+                passage.answered()
+                return response, None
+            try:
+                answer = _answer(response, await response.aread())
+            finally:
+                await response.aclose()
+            self._judge(request, answer, passage)
         refusal = self._adapter.refused(request, answer)
         if isinstance(refusal, RateLimited) and refusal.retry_after_s is None:
             refusal = RateLimited(str(refusal), self._wait_s(answer))
@@ -339,6 +390,10 @@ class HttpProvider:
             return None
         value = float(reset)
         return max(0.0, value - now) if value >= _EPOCH_MIN_S else value
+
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, httpx.TransportError | OSError) and not isinstance(error, _OURS)
 
 
 def _encoded(body: object) -> bytes:

@@ -20,7 +20,8 @@ import jwt
 from jwt.algorithms import RSAAlgorithm
 from pydantic import SecretStr
 
-from sealwax.providers.base import NeedsPerson, NotSentError, RateLimited
+from sealwax.providers.base import NeedsPerson, NotSentError, RateLimited, Unavailable
+from sealwax.providers.circuit import Breaker
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 ASSERTION_LIFETIME_S = 3600
@@ -77,6 +78,7 @@ class _Slot:
 class JwtTokens:
     """Tokens by DocuSign's JWT grant (docusign.com docs, "How to get an access token with JWT").
 
+    Each token service has a circuit: it is another host than the API, and fails by itself.
     ``monotonic``, ``wall`` and ``jitter`` are the clocks in seconds and a source of numbers from 0
     to 1; tests replace them.
     """
@@ -96,6 +98,7 @@ class JwtTokens:
         self._wall = wall
         self._jitter = jitter
         self._slots: dict[Principal, _Slot] = {}
+        self._breakers: dict[str, Breaker] = {}
 
     async def token(self, principal: Principal) -> str:
         """This principal's token, renewed where it is missing or past 80 % of its life.
@@ -159,13 +162,26 @@ class JwtTokens:
             headers={"Accept": "application/json"},
             extensions={"timeout": httpx.Timeout(self._deadline_s).as_dict()},
         )
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._client.send(request, auth=None, follow_redirects=False)
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise NotSentError(
-                f"principal {principal.name}: no token, {type(error).__name__} at the token service"
-            ) from error
+        with self._breaker(principal.oauth_base).passage() as passage:
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    response = await self._client.send(request, auth=None, follow_redirects=False)
+            except (httpx.HTTPError, TimeoutError) as error:
+                passage.failed()
+                what = f"{type(error).__name__} at the token service"
+                raise Unavailable(f"principal {principal.name}: no token, {what}") from error
+            if response.status_code >= 500 or response.status_code == 408:
+                passage.failed()
+            else:
+                passage.answered()
+            return response
+
+    def _breaker(self, oauth_base: str) -> Breaker:
+        held = self._breakers.get(oauth_base)
+        if held is None:
+            held = Breaker(f"token service {oauth_base}", monotonic=self._monotonic)
+            self._breakers[oauth_base] = held
+        return held
 
     def _assertion(self, principal: Principal, key: object) -> str:
         now = int(self._wall())
@@ -218,7 +234,7 @@ def _refusal(
     if status == 429:
         return RateLimited(f"principal {principal.name}: the token service asks to wait")
     if status >= 500 or status == 408:
-        return NotSentError(f"principal {principal.name}: the token service answered {status}")
+        return Unavailable(f"principal {principal.name}: the token service answered {status}")
     if code == "consent_required":
         return NeedsPerson(
             code,

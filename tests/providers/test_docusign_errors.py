@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sealwax.providers.base import (
+    Locked,
     NeedsPerson,
     NotSentError,
     OutcomeUnknown,
@@ -14,6 +15,8 @@ from sealwax.providers.base import (
     RateLimited,
     Request,
     TokenRefused,
+    Unavailable,
+    is_outage,
 )
 from sealwax.providers.docusign import DocuSignAdapter
 from tests.providers.conversations import answer
@@ -43,7 +46,7 @@ def error(code: str) -> dict[str, str]:
         ("USER_AUTHENTICATION_FAILED", TokenRefused),
         ("USER_LACKS_PERMISSIONS", NeedsPerson),
         ("ENVELOPE_ALLOWANCE_EXCEEDED", NeedsPerson),
-        ("EDIT_LOCK_NOT_LOCK_OWNER", NotSentError),
+        ("EDIT_LOCK_NOT_LOCK_OWNER", Locked),
     ],
 )
 def test_a_known_code_decides_whatever_the_status(
@@ -67,8 +70,10 @@ def test_a_server_error_leaves_a_mutation_unknown_and_a_read_undone(status: int)
     """Whether a failing server has carried out a change cannot be seen from its answer."""
     assert type(refused(WRITE, status, b"<html>gateway")) is OutcomeUnknown
     again = refused(READ, status, b"<html>gateway", {"retry-after": "7"})
-    assert type(again) is NotSentError
+    assert type(again) is Unavailable
     assert again.retry_after_s == 7
+    assert is_outage(again)
+    assert is_outage(refused(WRITE, status, b""))
 
 
 def test_an_unspecified_error_is_ambiguous_for_a_mutation_only() -> None:

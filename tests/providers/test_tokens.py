@@ -14,7 +14,7 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from sealwax.providers.base import NeedsPerson, NotSentError, RateLimited
+from sealwax.providers.base import NeedsPerson, NotSentError, RateLimited, Unavailable
 from sealwax.providers.tokens import GRANT, JwtTokens, consent_url
 from tests.providers.samples import plain_client, principal, public_key_pem
 
@@ -95,7 +95,7 @@ async def test_a_failed_renewal_fails_all_who_wait_once() -> None:
     await grants.asked.wait()
     grants.gate.set()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
-    assert all(type(a) is NotSentError for a in answers)
+    assert all(type(a) is Unavailable for a in answers)
     assert len(grants.assertions) == 1
     grants.reply = None
     assert await source.token(principal()) == "token-2"
@@ -165,7 +165,7 @@ async def test_principals_do_not_share() -> None:
         (404, {}, NeedsPerson, "HTTP_404"),
         (302, {}, NeedsPerson, "HTTP_302"),
         (429, {}, RateLimited, "wait"),
-        (500, {"error": "x"}, NotSentError, "500"),
+        (500, {"error": "x"}, Unavailable, "500"),
         (200, {}, NotSentError, "cannot be read"),
         (200, {"access_token": "t", "expires_in": "soon"}, NotSentError, "cannot be read"),
     ],
