@@ -36,6 +36,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from sealwax import keys
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.envelope import mutation_digest
+from sealwax.memory import same_request
 from sealwax.messages import (
     ERROR_REFUSAL,
     MESSAGE_BYTES_MAX,
@@ -306,7 +307,8 @@ class Asking:
         delay_s = min(POLL_MAX_S, delay_s)
         self._looks += 1
         if not await self._patience.pause(random.uniform(delay_s / 2, delay_s)):
-            raise no_answer(f"{ticket.position} stand before it", self._submit.operation_id)
+            why = ticket.why or f"{ticket.position} before it"
+            raise no_answer(why, self._submit.operation_id)
         return await self._insist(self._looked_up, QUERY_TIMEOUT_S)
 
     async def _insist(
@@ -357,5 +359,11 @@ class Asking:
         if answer is None or answer.state == "waiting":
             raise Refusal(
                 RefusalCode.CLOSED, "the envelope is closed; nothing can be changed any more"
+            )
+        if not same_request(answer.digest, mutation_digest(self._submit.mutation)):
+            raise Refusal(
+                RefusalCode.OPERATION_ID_REUSED,
+                f"operation id {answer.operation_id} was used for another request;"
+                " give each request its own id",
             )
         return answer

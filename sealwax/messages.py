@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from sealwax.calls import ArchivedDocument
-from sealwax.envelope import DuringSession, Order
+from sealwax.envelope import DuringSession, Envelope, Order
 from sealwax.facts import EnvelopeStatus, ProviderEvent, RecipientStatus
 from sealwax.mutations import Mutation
 
@@ -26,6 +26,7 @@ UPDATE_SESSION = "session"
 UPDATE_CLOSE_SESSION = "close_session"
 SIGNAL_EVENTS = "provider_events"
 SIGNAL_SESSION = "session_signs"
+SIGNAL_RENEW = "renew"
 QUERY_TICKET = "ticket"
 QUERY_LANDING = "landing"
 QUERY_SNAPSHOT = "snapshot"
@@ -62,10 +63,24 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Carried(Message):
+    """An envelope's whole state, taken from one run of its workflow to the next.
+
+    A worker that does not know the version leaves the run to one that does.
+    """
+
+    version: Literal[1] = 1
+    state: Envelope
+
+
 class EnvelopeInput(Message):
-    """What starts the envelope workflow. Its workflow id is ``keys.workflow_id`` of the order."""
+    """What starts the envelope workflow. Its workflow id is ``keys.workflow_id`` of the order.
+
+    ``carried`` is for the workflow's own next run; an application leaves it out.
+    """
 
     order: Order
+    carried: Carried | None = None
 
 
 class Submit(Message):
@@ -95,7 +110,8 @@ class MutationResult(Message):
     ``waiting``: a ticket; ``position`` mutations stand before it. ``applied``: done at the
     provider. ``refused``: the law said no when its turn came. ``rejected``: the provider said no.
     ``sequence`` is its place in the order of acceptance, from 1; ``revision`` the envelope's
-    count of applied mutations afterwards.
+    count of applied mutations afterwards. ``why``: what a ticket waits for, in a person's words.
+    ``digest``: of the request that this is the answer to, or its beginning.
     """
 
     operation_id: str
@@ -103,8 +119,10 @@ class MutationResult(Message):
     sequence: int
     revision: int
     position: int = 0
+    why: str = ""
     code: str = ""
     message: str = ""
+    digest: str = ""
 
 
 class OpenSession(Message):

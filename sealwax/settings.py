@@ -124,7 +124,7 @@ def _timing_positive(timing: Timing) -> Timing:
         value = getattr(timing, part.name)
         if not 0 < value < float("inf"):
             raise PydanticCustomError(
-                "timing", "{key} must be more than 0 seconds; correct it", {"key": part.name}
+                "timing", "{key} must be more than 0; correct it", {"key": part.name}
             )
     return timing
 

@@ -30,7 +30,7 @@ from sealwax.messages import (
 )
 from sealwax.mutations import described
 from sealwax.session import opened
-from sealwax.signing import why_waiting
+from sealwax.signing import held_by_session, why_waiting
 
 _ICONS = {
     EnvelopeStatus.NEW: "🕓",
@@ -197,6 +197,7 @@ def result(state: Envelope, operation_id: str) -> MutationResult | None:
             revision=answer.revision,
             code=answer.code,
             message=answer.message,
+            digest=answer.digest,
         )
     trace = state.memory.trace(operation_id)
     if trace is not None and trace.state != "session":
@@ -205,6 +206,7 @@ def result(state: Envelope, operation_id: str) -> MutationResult | None:
             state=trace.state,
             sequence=trace.sequence,
             revision=trace.revision,
+            digest=trace.digest,
         )
     place = position(state, operation_id)
     if place is None:
@@ -215,7 +217,25 @@ def result(state: Envelope, operation_id: str) -> MutationResult | None:
         sequence=state.queue[place].sequence,
         revision=state.revision,
         position=place,
+        why=why_queued(state, place),
+        digest=state.queue[place].digest,
     )
+
+
+def why_queued(state: Envelope, place: int) -> str:
+    """What a mutation waits for, in a person's words."""
+    before = f"{place} before it; " if place else ""
+    head = state.queue[0]
+    if state.attention:
+        return f"{before}a person has to decide: {state.attention}"
+    if state.unknown is not None:
+        named = described(head.mutation)
+        return f"{before}{named!r} got no answer and is being looked into"
+    if held_by_session(state, head):
+        return f"{before}a signer is at work and would be disturbed"
+    if state.retry_at is not None and state.in_flight is None:
+        return f"{before}the provider could not be asked; next try at {_when(state.retry_at)}"
+    return before.removesuffix("; ") or "at work"
 
 
 def summary(call: Call) -> str:

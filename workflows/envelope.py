@@ -34,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
         opened,
     )
     from sealwax.calls import Call, Create, Mutate, NotSent, Outcome, Unknown
+    from sealwax.carrying import carried, resumed
     from sealwax.crypto import CryptoError, KeyUnknown
     from sealwax.definition import Refusal, RefusalCode, check_definition
     from sealwax.envelope import Envelope, check_acceptable, position, waiting_on
@@ -61,14 +62,21 @@ class EnvelopeWorkflow:
 
     @workflow.init
     def __init__(self, given: messages.EnvelopeInput) -> None:
-        self._state: Envelope = opened(given.order, workflow.now())
-        self._call: Call | None = None
-        self._wake_at = workflow.now()
+        now = workflow.now()
+        self._state: Envelope = (
+            opened(given.order, now) if given.carried is None else resumed(given.carried.state, now)
+        )
+        self._call: Call | None = self._state.in_flight
+        self._wake_at = now
         self._waking = False
         self._finished = False
         self._held = 0
         self._shown: Shown | None = None
+        self._stirred = False
+        self._renewing = False
+        self._wanted_anew = False
         self._take(Woke())
+        self._stirred = False
 
     @workflow.run
     async def run(self, given: messages.EnvelopeInput) -> messages.Snapshot:
@@ -77,7 +85,8 @@ class EnvelopeWorkflow:
         Fails with a refusal where the order could not be an envelope's; nothing was made then.
         """
         try:
-            check_definition(given.order.definition)
+            if given.carried is None:
+                check_definition(given.order.definition)
             if workflow.info().workflow_id != self._state.workflow_id:
                 raise Refusal(
                     RefusalCode.BAD_KEY,
@@ -87,6 +96,8 @@ class EnvelopeWorkflow:
             raise _error(refusal) from None
         while not self._finished:
             self._show()
+            if self._renewal_due():
+                await self._renew()
             if self._call is not None:
                 call, self._call = self._call, None
                 self._take(CallFinished(await self._carry_out(call)))
@@ -198,6 +209,11 @@ class EnvelopeWorkflow:
         if read is not None:
             self._take(EventsReceived(read.events))
 
+    @workflow.signal(name=messages.SIGNAL_RENEW)
+    def renew(self) -> None:
+        """Go on as a new run soon, such as before old workers are taken away."""
+        self._stirred = self._wanted_anew = True
+
     @workflow.query(name=messages.QUERY_SNAPSHOT)
     def snapshot(self) -> messages.Snapshot:
         """The envelope as it stands."""
@@ -218,6 +234,7 @@ class EnvelopeWorkflow:
 
     def _take(self, event: EnvelopeEvent) -> None:
         self._state, effects = advance(self._state, event, workflow.now())
+        self._stirred = True
         self._waking = False
         for effect in effects:
             match effect:
@@ -244,6 +261,25 @@ class EnvelopeWorkflow:
         self._take(EventsReceived((), unreadable=1))
         return None
 
+    def _renewal_due(self) -> bool:
+        """Whether this run's history has become long, and the run has done something.
+
+        Signals are counted by the server too, but not told of: their events are in the history.
+        """
+        info = workflow.info()
+        long = info.get_current_history_length() >= self._state.timing.history_events_max
+        due = long or self._wanted_anew or info.is_continue_as_new_suggested()
+        return due and self._stirred and not self._finished
+
+    async def _renew(self) -> None:
+        """Go on as a new run. Those who are held get their tickets and ask the next one."""
+        self._renewing = True
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        state = carried(self._state)
+        workflow.continue_as_new(
+            messages.EnvelopeInput(order=state.order, carried=messages.Carried(state=state))
+        )
+
     async def _wait(self) -> None:
         """Until a call is due, the attributes changed, the end has come, or it is time to wake."""
         waking, wake_at = self._waking, self._wake_at
@@ -253,6 +289,7 @@ class EnvelopeWorkflow:
             return (
                 self._call is not None
                 or self._finished
+                or self._renewal_due()
                 or (self._waking, self._wake_at) != (waking, wake_at)
                 or self._shown != self._to_show()
             )
@@ -300,7 +337,8 @@ class EnvelopeWorkflow:
             self._held += 1
             try:
                 await workflow.wait_condition(
-                    lambda: position(self._state, operation_id) is None, timeout=wait_s
+                    lambda: self._renewing or position(self._state, operation_id) is None,
+                    timeout=wait_s,
                 )
             except TimeoutError:
                 pass
@@ -318,7 +356,8 @@ class EnvelopeWorkflow:
             self._held += 1
             try:
                 await workflow.wait_condition(
-                    lambda: self._state.sessions.wanted(operation_id) is None, timeout=wait_s
+                    lambda: self._renewing or self._state.sessions.wanted(operation_id) is None,
+                    timeout=wait_s,
                 )
             except TimeoutError:
                 pass

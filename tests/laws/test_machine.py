@@ -31,9 +31,11 @@ from sealwax.calls import (
     Rejected,
     Unknown,
 )
+from sealwax.carrying import carried
 from sealwax.definition import Refusal
 from sealwax.envelope import Envelope, check_acceptable
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, RecipientStatus
+from sealwax.messages import Carried, EnvelopeInput
 from sealwax.mutations import (
     AddDocuments,
     AddRecipients,
@@ -120,7 +122,8 @@ happenings = st.one_of(
 
 @given(st.booleans(), st.lists(happenings, max_size=40))
 def test_whatever_happens_the_machine_goes_on_by_its_laws(sent: bool, life: list[tuple]):
-    """It never raises; one call at a time; answers in the order of acceptance; nothing unsaid."""
+    """It never raises; one call at a time; answers in the order of acceptance; nothing unsaid; and
+    in every state it may go on as a new run."""
     now = START
     state, effects = advance(opened(an_order(send=sent), now), Woke(), now)
     answered: list[int] = []
@@ -157,6 +160,7 @@ def test_whatever_happens_the_machine_goes_on_by_its_laws(sent: bool, life: list
         assert answered == sorted(answered)
         assert {*answered} | {p.sequence for p in state.queue} == {*range(1, state.sequence + 1)}
         assert not (state.closed and state.queue)
+        assert _carried_over(state) == carried(state)
 
 
 @given(st.lists(st.tuples(mutations, statuses), max_size=1), statuses)
@@ -182,6 +186,14 @@ def test_an_illegal_mutation_changes_nothing(asked: list[tuple], status: Envelop
                 )
                 assert changed.definition == state.definition
                 assert changed.revision == state.revision
+
+
+def _carried_over(state: Envelope) -> Envelope:
+    """The state as the next run of the workflow reads it."""
+    start = EnvelopeInput(order=state.order, carried=Carried(state=carried(state)))
+    again = EnvelopeInput.model_validate_json(start.model_dump_json())
+    assert again.carried is not None
+    return again.carried.state
 
 
 def _fitting(state: Envelope, told: list[Fact]) -> Outcome:
