@@ -18,7 +18,8 @@ from typing import NoReturn
 import uvicorn
 
 from simulator.app import build_app
-from simulator.faults import POLICIES, BadPlan, Harms
+from simulator.faults import POLICIES, Harms
+from simulator.plans import MODES, OPERATION_ALIASES, BadPlan
 from simulator.service import Options, Service
 from simulator.state import Keeper
 
@@ -29,6 +30,9 @@ insist on HTTPS for the JWT grant, POST /simulator/envelopes/ID/recipients/ID/si
 POST /simulator/envelopes/ID/recipients/ID/session/{open,type,sign,...} plays a signer's browser,
 GET /simulator/ledger tells what really happened, PATCH /simulator/harms switches harms live.
 """
+
+
+BACKLOG = 2048
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,9 +82,16 @@ def parser() -> Parser:
     made.add_argument(
         "--lost-answers",
         default="",
-        metavar="OP:RATE[:MODE[:MS]],...",
-        help="OP is an operationId or create, update, recipients, add-recipients, documents, "
-        "tabs, *; MODE is commit_then_drop (default), drop_before_commit or slow",
+        metavar="OP:RATE[:MODE[:NUMBER]],...",
+        help=f"OP is an operationId or {', '.join(OPERATION_ALIASES)}; MODE is one of "
+        f"{', '.join(MODES)} (default: commit_then_drop); NUMBER is milliseconds for slow, "
+        "seconds for commit_late, a status for errors",
+    )
+    made.add_argument(
+        "--lookup-lag-s",
+        default="0",
+        metavar="SECONDS|MIN:MAX",
+        help="searches do not show an envelope younger than this (default: 0)",
     )
     _session_options(made)
     made.add_argument(
@@ -138,6 +149,11 @@ def _span(text: str) -> list[int]:
         raise BadPlan(f"{text!r} is not MIN:MAX in milliseconds") from None
 
 
+def _seconds(text: str) -> object:
+    low, colon, high = text.partition(":")
+    return [low, high] if colon else low
+
+
 def _webhooks(text: str) -> dict[str, object]:
     names = {
         "duplicate": "duplicate_rate",
@@ -158,14 +174,26 @@ def _webhooks(text: str) -> dict[str, object]:
     return plan
 
 
+_NUMBER_OF = {
+    "slow": "delay_ms",
+    "commit_late": "late_s",
+    "error_before_commit": "status",
+    "error_after_commit": "status",
+}
+
+
 def _lost_answers(text: str) -> list[dict[str, object]]:
     plans: list[dict[str, object]] = []
     for part in filter(None, text.split(",")):
-        fields = part.split(":")
-        if not 2 <= len(fields) <= 4:
-            raise BadPlan(f"lost answers {part!r}: use OP:RATE[:MODE[:MS]]")
-        plan: dict[str, object] = {"operation": fields[0], "rate": fields[1]}
-        plan.update(zip(("mode", "delay_ms"), fields[2:], strict=False))
+        operation, *fields = part.split(":")
+        if not 1 <= len(fields) <= 3:
+            raise BadPlan(f"lost answers {part!r}: use OP:RATE[:MODE[:NUMBER]]")
+        plan: dict[str, object] = {"operation": operation, "rate": fields[0]}
+        plan.update(zip(("mode",), fields[1:2], strict=False))
+        if len(fields) == 3:
+            if fields[1] not in _NUMBER_OF:
+                raise BadPlan(f"lost answers {part!r}: mode {fields[1]} takes no number")
+            plan[_NUMBER_OF[fields[1]]] = fields[2]
         plans.append(plan)
     return plans
 
@@ -180,6 +208,7 @@ def options(arguments: argparse.Namespace) -> Options:
             "processing_ms": _span(arguments.processing_ms),
             "webhooks": _webhooks(arguments.webhook_plan),
             "lost_answers": _lost_answers(arguments.lost_answers),
+            "lookup_lag_s": _seconds(arguments.lookup_lag_s),
             "sessions": {
                 "policy": arguments.sessions,
                 "clock": arguments.session_clock,
@@ -206,35 +235,82 @@ def announce(path: Path, url: str) -> None:
     Path(draft).replace(path)
 
 
+class Server(uvicorn.Server):
+    """uvicorn, announced when it listens, ended by signals with status 0, able to go deaf."""
+
+    def __init__(
+        self, config: uvicorn.Config, service: Service, url: str, announce_at: Path | None
+    ) -> None:
+        super().__init__(config)
+        self._url, self._announce_at = url, announce_at
+        self._deaf: asyncio.Task[None] | None = None
+        service.refuse = self._refuse
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        print(f"simulator listening on {self._url}", flush=True)
+        if self._announce_at:
+            announce(self._announce_at, self._url)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End by a signal, once: uvicorn's own raises it again, which ends in status 143."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+    def _refuse(self, for_s: float) -> None:
+        """Stop listening for a while, so that connections are refused."""
+        if self._deaf is None or self._deaf.done():
+            self._deaf = asyncio.create_task(self._go_deaf(for_s))
+
+    async def _go_deaf(self, for_s: float) -> None:
+        address, family = _address(self.servers[0])
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(for_s)
+        while True:
+            try:
+                listener = socket.create_server(address, family=family, backlog=BACKLOG)
+                break
+            except OSError:
+                # Somebody's outgoing connection may have been given the port; it will end.
+                await asyncio.sleep(0.05)
+        loop = asyncio.get_running_loop()
+        self.servers = [await loop.create_server(self._protocol, sock=listener)]
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+
+def _address(server: asyncio.Server) -> tuple[tuple[str, int], int]:
+    """Host and port of a server that listens, and their address family."""
+    listening = server.sockets[0]
+    host, port, *_ = listening.getsockname()
+    return (host, port), listening.family
+
+
 async def serve(arguments: argparse.Namespace, service: Service, listener: socket.socket) -> None:
     """Answer calls until a signal comes."""
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     url = f"http://{host}:{listener.getsockname()[1]}"
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            print(f"simulator listening on {url}", flush=True)
-            if arguments.announce:
-                announce(arguments.announce, url)
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own raises the signal again after the shutdown, which ends in status 143.
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.handle_exit, number, None)
-            yield
-
     config = uvicorn.Config(
         build_app(service),
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=2,
     )
-    await Server(config).serve(sockets=[listener])
+    await Server(config, service, url, arguments.announce).serve(sockets=[listener])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,9 @@
-"""The HTTP side: routes of the dialect, OAuth, signing pages, and answers that get lost."""
+"""The HTTP side: routes of the dialect, OAuth, signing pages and the control API."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,35 +23,13 @@ from simulator.dialect import (
     tabs,
     views,
 )
-from simulator.dialect.context import Answer, Context
-from simulator.errors import ProviderError, account_refused, invalid_body
+from simulator.endpoint import Endpoint, Operation, Socket, away
+from simulator.errors import ProviderError, invalid_body
 from simulator.forms import read_form
-from simulator.ledger import Call
-from simulator.model import now
 from simulator.oauth import OAuthError
 from simulator.service import Service
 
-Handler = Callable[[Context], Awaitable[Answer]]
-
 PREFIX = "/restapi/v2.1/accounts/{accountId}"
-# Generous and constant: limits are not simulated yet. Names: docusign.com docs, resource limits.
-LIMIT_HEADERS = {
-    "X-RateLimit-Limit": "3000",
-    "X-RateLimit-Remaining": "2999",
-    "X-BurstLimit-Limit": "500",
-    "X-BurstLimit-Remaining": "499",
-}
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One row of the dialect: method, path below the account, SPEC operationId, handler."""
-
-    method: str
-    path: str
-    operation_id: str
-    handler: Handler
-
 
 _ENVELOPE = "/envelopes/{envelopeId}"
 _RECIPIENT = _ENVELOPE + "/recipients/{recipientId}"
@@ -130,105 +105,6 @@ OPERATIONS = [
 ]
 
 
-class DroppedConnection(ConnectionResetError):
-    """The connection was closed without an answer (what a client in the same process sees)."""
-
-
-class Socket:
-    """Hands each call's socket down to the endpoints, which may have to hang up.
-
-    ASGI has no way to hang up. Under uvicorn the outermost `send` is a method of the request's
-    cycle, which knows the transport.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["simulator.transport"] = getattr(getattr(send, "__self__", None), "transport", None)
-        await self._app(scope, receive, send)
-
-
-async def drop(scope: Scope, receive: Receive) -> None:
-    """Close the connection without an answer; raises DroppedConnection where there is no socket."""
-    transport = scope["simulator.transport"]
-    if transport is None:
-        raise DroppedConnection("the provider closed the connection without an answer")
-    transport.abort()
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-class Endpoint:
-    """One operation as an ASGI app: authenticates, logs, runs, answers or loses the answer."""
-
-    def __init__(self, service: Service, operation: Operation) -> None:
-        self._service = service
-        self._operation = operation
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        raw = await request.body()
-        call = self._service.ledger.log_call(
-            Call(
-                at=now(),
-                integration_key="",
-                user_id="",
-                account_id=request.path_params["accountId"],
-                envelope_id=request.path_params.get("envelopeId", ""),
-                operation_id=self._operation.operation_id,
-                method=request.method,
-                path=request.url.path,
-            )
-        )
-        plan = self._service.harms.strike(self._operation.operation_id)
-        if plan is not None and plan.mode == "drop_before_commit":
-            call.answered = False
-            await drop(scope, receive)
-            return
-        response = await self._answer(request, raw, call)
-        if plan is not None and plan.mode == "commit_then_drop":
-            call.answered = False
-            await drop(scope, receive)
-            return
-        if plan is not None:
-            await asyncio.sleep(plan.delay_ms / 1000)
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request, raw: bytes, call: Call) -> Response:
-        try:
-            answer = await self._run(request, raw, call)
-        except ProviderError as error:
-            call.status = error.status
-            return JSONResponse(error.body(), error.status, headers=LIMIT_HEADERS)
-        call.status = answer.status
-        headers = {**LIMIT_HEADERS, **answer.headers}
-        if isinstance(answer.body, bytes):
-            return Response(answer.body, answer.status, headers, answer.media_type)
-        if answer.body is None:
-            return Response(b"", answer.status, headers)
-        content = json.dumps(answer.body).encode()
-        return Response(content, answer.status, headers, answer.media_type)
-
-    async def _run(self, request: Request, raw: bytes, call: Call) -> Answer:
-        principal = self._service.oauth.authenticate(request.headers.get("authorization"))
-        call.integration_key, call.user_id = principal.integration_key, principal.user_id
-        if call.account_id not in principal.accounts:
-            raise account_refused(call.account_id)
-        context = Context(
-            service=self._service,
-            principal=principal,
-            account_id=call.account_id,
-            base_url=str(request.base_url).rstrip("/"),
-            params=request.path_params,
-            query=dict(request.query_params),
-            headers=dict(request.headers),
-            raw=raw,
-            call=call,
-        )
-        return await self._operation.handler(context)
-
-
 def _oauth_routes(service: Service) -> list[Route]:
     async def token(request: Request) -> Response:
         form = await read_form(request)
@@ -248,9 +124,23 @@ def _oauth_routes(service: Service) -> list[Route]:
         return JSONResponse(service.oauth.userinfo(principal, names, base))
 
     return [
-        Route("/oauth/token", token, methods=["POST"]),
-        Route("/oauth/userinfo", userinfo, methods=["GET"]),
+        Route("/oauth/token", _unless_away(service, token), methods=["POST"]),
+        Route("/oauth/userinfo", _unless_away(service, userinfo), methods=["GET"]),
     ]
+
+
+def _unless_away(service: Service, handler: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
+    """The handler, and during an outage what all callers get."""
+
+    class Guarded:
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            outage = service.harms.away()
+            if outage is not None:
+                await away(outage, scope, receive, send)
+                return
+            await (await handler(Request(scope, receive)))(scope, receive, send)
+
+    return Guarded()
 
 
 def _not_found(_: Request, __: Exception) -> Response:

@@ -161,16 +161,24 @@ class Control:
 
     async def flush(self, request: Request) -> Response:
         """Wait until no delivery is under way."""
-        timeout_s = (await read_body(request)).get("timeout_s", 10)
-        if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool):
-            raise Refused(400, "timeout_s is a number of seconds")
-        return JSONResponse(await self._service.connect.flush(float(timeout_s)))
+        return JSONResponse(await self._service.connect.flush(await _timeout_s(request)))
+
+    async def settle(self, request: Request) -> Response:
+        """Wait until no late commit is outstanding."""
+        return JSONResponse({"pending": await self._service.settle(await _timeout_s(request))})
 
     async def redeliver(self, request: Request) -> Response:
         """Send an envelope's past messages again with retryCount + 1."""
         envelope = path_envelope(self._service, request)
         count = self._service.connect.redeliver(envelope.envelope_id)
         return JSONResponse({"redelivered": count})
+
+
+async def _timeout_s(request: Request) -> float:
+    timeout_s = (await read_body(request)).get("timeout_s", 10)
+    if not isinstance(timeout_s, int | float) or isinstance(timeout_s, bool):
+        raise Refused(400, "timeout_s is a number of seconds")
+    return float(timeout_s)
 
 
 def routes(service: Service) -> list[Route]:
@@ -185,6 +193,7 @@ def routes(service: Service) -> list[Route]:
         ("POST", "/tokens", control.post_token),
         ("GET", "/harms", control.get_harms),
         ("PATCH", "/harms", control.patch_harms),
+        ("POST", "/faults/settle", control.settle),
         ("GET", "/ledger", control.get_ledger),
         ("GET", "/envelopes/{envelope}", control.get_envelope),
         ("POST", "/envelopes/{envelope}/recipients/{recipient}/{action}", control.act),

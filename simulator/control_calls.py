@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from simulator.errors import ProviderError, no_envelope
-from simulator.faults import BadPlan
 from simulator.model import Envelope
+from simulator.plans import BadPlan
 from simulator.service import Service
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -55,11 +55,13 @@ def cannot_void() -> ProviderError:
 
 def not_lock_owner() -> ProviderError:
     """400 EDIT_LOCK_NOT_LOCK_OWNER, also the answer to setting status `correct` by the API."""
-    return ProviderError(
-        "EDIT_LOCK_NOT_LOCK_OWNER",
-        "The user is not the owner of the lock. The envelope is locked by another user or in "
-        "another application",
-    )
+    return locked("EDIT_LOCK_NOT_LOCK_OWNER")
+
+
+def locked(code: str) -> ProviderError:
+    """400 with a code of edit locks; only the text of EDIT_LOCK_NOT_LOCK_OWNER is published."""
+    text = "The user is not the owner of the lock. The envelope is locked by another user or in "
+    return ProviderError(code, text + "another application")
 
 
 def unknown_recipient() -> ProviderError:
@@ -96,6 +98,17 @@ def no_credentials() -> ProviderError:
     """401 USER_AUTHENTICATION_FAILED: the call carries no bearer token."""
     text = "One or both of Username and Password are invalid."
     return ProviderError("USER_AUTHENTICATION_FAILED", text, 401)
+
+
+def unauthorized(code: str) -> ProviderError:
+    """401 with a code of a token that does not hold any more; its text is ours."""
+    known = {e.code: e for e in (invalid_token(), no_credentials())}
+    return known[code]
+
+
+def gateway_error() -> ProviderError:
+    """500 UNSPECIFIED_ERROR: the code of an ambiguous failure (docusign-esign-csharp #136)."""
+    return ProviderError("UNSPECIFIED_ERROR", "Non-specified error.", 500)
 
 
 def account_refused(account_id: str) -> ProviderError:

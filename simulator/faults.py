@@ -6,81 +6,20 @@ seed and the same sequence of calls give the same plan, whatever the timing.
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-MODES = ("commit_then_drop", "drop_before_commit", "slow")
-OPERATION_ALIASES = {
-    "create": "Envelopes_PostEnvelopes",
-    "update": "Envelopes_PutEnvelope",
-    "recipients": "Recipients_PutRecipients",
-    "add-recipients": "Recipients_PostRecipients",
-    "documents": "Documents_PutDocuments",
-    "tabs": "Recipients_PostRecipientTabs",
-    "*": "*",
-}
-
+from simulator.plans import STATUSES, BadPlan, LostAnswers, Span, Target, span_s
 
 SECONDS_MAX = 1_000_000
-
-
-class BadPlan(ValueError):
-    """A harm was configured wrongly; the text says what to do."""
-
-
-@dataclass
-class LostAnswers:
-    """One plan of lost or late answers of an operation (`*`: of every one).
-
-    Timed-out creates that nevertheless made an envelope are reported by clients of the real API
-    (docusign-esign-node-client #238, docusign_elixir #22). `commit_then_drop`: the call takes
-    effect and the connection is closed without an answer. `drop_before_commit`: closed without
-    effect. `slow`: takes effect, the answer comes `delay_ms` later. A plan strikes the next
-    `times` calls, or the `nth` one, or each with probability `rate`.
-    """
-
-    operation: str
-    mode: str
-    times: int | None = None
-    nth: int | None = None
-    rate: float | None = None
-    delay_ms: int = 0
-    seen: int = 0
-
-    @staticmethod
-    def parse(raw: Any) -> LostAnswers:
-        """From the control API's JSON; raises BadPlan."""
-        operation = raw.get("operation") if isinstance(raw, dict) else None
-        if not isinstance(operation, str):
-            raise BadPlan("a lost_answers plan is an object with an operation, such as create")
-        unknown = raw.keys() - {"operation", "mode", "times", "nth", "rate", "delay_ms", "seen"}
-        if unknown:
-            raise BadPlan(f"a lost_answers plan has no {sorted(unknown)[0]!r}")
-        mode = raw.get("mode", "commit_then_drop")
-        if mode not in MODES:
-            raise BadPlan(f"mode {mode!r} is not one of {', '.join(MODES)}")
-        try:
-            plan = LostAnswers(
-                OPERATION_ALIASES.get(operation, operation),
-                mode,
-                None if raw.get("times") is None else int(raw["times"]),
-                None if raw.get("nth") is None else int(raw["nth"]),
-                None if raw.get("rate") is None else float(raw["rate"]),
-                int(raw.get("delay_ms", 0)),
-            )
-        except (TypeError, ValueError) as error:
-            raise BadPlan(f"a number in a lost_answers plan is malformed: {error}") from None
-        if plan.times is None and plan.nth is None and plan.rate is None:
-            plan.times = 1
-        if plan.rate is not None and not 0 <= plan.rate <= 1:
-            raise BadPlan("rate must be between 0 and 1")
-        return plan
-
-    def view(self) -> dict[str, Any]:
-        """JSON form with what is left of it."""
-        return {k: v for k, v in self.__dict__.items() if v is not None}
+LATE_MAX_S = 30.0
+LOOKUP_LAG_MAX_S = 60.0
+REFUSE_MAX_S = 60.0
+OUTAGE_MODES = ("error", "drop", "hang", "refuse")
 
 
 @dataclass
@@ -142,9 +81,67 @@ class SessionRules:
         return SessionRules(**values)
 
 
+@dataclass(frozen=True)
+class Outage:
+    """The provider is away: a chosen harm. Calls of the API and of the token endpoint fail.
+
+    `error`: answered with `status`, and Retry-After where `retry_after_s` is given (documented
+    nowhere). `drop`: the connection is closed without an answer. `hang`: it stays silent.
+    `refuse`: the program stops listening, so that connections are refused; the control API is
+    away too, and `for_s` seconds later all is back. Nothing of a call takes effect meanwhile.
+    `until_s` is a time of the monotonic clock; None lasts until the switch is set to null.
+    """
+
+    mode: str = "error"
+    status: int = 503
+    retry_after_s: int | None = None
+    until_s: float | None = None
+
+    @staticmethod
+    def parse(raw: Any) -> Outage | None:
+        """From the control API's JSON, None for null; raises BadPlan."""
+        if raw is None:
+            return None
+        if not isinstance(raw, dict):
+            raise BadPlan("outage is null, or an object such as {mode: error, for_s: 5}")
+        if unknown := raw.keys() - {"mode", "status", "retry_after_s", "for_s"}:
+            raise BadPlan(f"outage has no {sorted(unknown)[0]!r}")
+        mode, status = raw.get("mode", "error"), raw.get("status", 503)
+        if mode not in OUTAGE_MODES:
+            raise BadPlan(f"outage: mode {mode!r} is not one of {', '.join(OUTAGE_MODES)}")
+        if status not in STATUSES:
+            raise BadPlan(f"outage: status is one of {', '.join(map(str, STATUSES))}")
+        retry_after_s = raw.get("retry_after_s")
+        if retry_after_s is not None and not (type(retry_after_s) is int and retry_after_s >= 0):
+            raise BadPlan("outage: retry_after_s is a whole number of seconds")
+        if raw.get("for_s") is None:
+            if mode == "refuse":
+                raise BadPlan("outage: refuse needs for_s, since nobody could switch it off")
+            return Outage(mode, status, retry_after_s)
+        for_s = _above_zero(raw["for_s"], "outage: for_s")
+        if mode == "refuse" and for_s > REFUSE_MAX_S:
+            raise BadPlan(f"outage: refuse lasts at most {REFUSE_MAX_S:g} s")
+        return Outage(mode, status, retry_after_s, time.monotonic() + for_s)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is over; 0 when it is, infinity when it has no end."""
+        return math.inf if self.until_s is None else max(0.0, self.until_s - time.monotonic())
+
+    def view(self) -> dict[str, Any]:
+        """JSON form."""
+        shape = {"mode": self.mode, "status": self.status, "retry_after_s": self.retry_after_s}
+        return {**shape, "left_s": None if self.until_s is None else round(self.left_s, 3)}
+
+
 @dataclass
 class Harms:
-    """All switches. `overlap`: see `Ledger`; processing time is drawn per write."""
+    """All switches. `overlap`: see `Ledger`; processing time is drawn per write.
+
+    `late_max_s` bounds how long after its call a late commit may happen. `lookup_lag_s`: searches
+    and listings do not show an envelope that is younger than this, drawn per envelope; whether
+    the provider's do is documented nowhere (a chosen harm). It is bounded by 60 s.
+    """
 
     overlap: bool = True
     processing_ms: tuple[int, int] = (5, 40)
@@ -152,6 +149,9 @@ class Harms:
     webhooks: WebhookPlan = field(default_factory=WebhookPlan)
     lost_answers: list[LostAnswers] = field(default_factory=list)
     sessions: SessionRules = field(default_factory=SessionRules)
+    late_max_s: float = LATE_MAX_S
+    lookup_lag_s: Span = (0.0, 0.0)
+    outage: Outage | None = None
     _drawn: Counter[str] = field(default_factory=Counter)
 
     def reseed(self, seed: int) -> None:
@@ -171,37 +171,63 @@ class Harms:
         low, high = self.processing_ms
         return self.draw("processing").uniform(low, high) / 1000
 
-    def strike(self, operation: str) -> LostAnswers | None:
+    def strike(self, target: Target) -> LostAnswers | None:
         """The plan that strikes this call, if any."""
         for plan in self.lost_answers:
-            if plan.operation not in ("*", operation):
-                continue
-            plan.seen += 1
-            if plan.nth is not None:
-                if plan.seen == plan.nth:
-                    return plan
-            elif plan.times is not None and plan.times <= 0:
-                continue
-            elif plan.rate is None or self.draw(f"lost:{plan.operation}").random() < plan.rate:
-                if plan.times is not None:
-                    plan.times -= 1
+            if plan.fits(target) and self._strikes(plan):
+                plan.struck += 1
                 return plan
         return None
+
+    def _strikes(self, plan: LostAnswers) -> bool:
+        plan.seen += 1
+        if plan.nth is not None:
+            return plan.seen == plan.nth
+        if plan.times is not None and plan.times <= 0:
+            return False
+        rate = 1.0 if plan.rate is None else plan.rate
+        if rate < 1 and self.draw(f"lost:{plan.operation}").random() >= rate:
+            return False
+        if plan.times is not None:
+            plan.times -= 1
+        return True
+
+    def late_s(self, plan: LostAnswers) -> float:
+        """Seconds after which a struck call of mode `commit_late` takes effect."""
+        low, high = plan.late_s or (0.0, 0.0)
+        return self.draw("late").uniform(low, high)
+
+    def listed_after_s(self, number: int) -> float:
+        """Age in seconds from which searches show the account's envelope of this number."""
+        return random.Random(f"{self.seed}:lookup:{number}").uniform(*self.lookup_lag_s)
+
+    def away(self) -> Outage | None:
+        """The outage that is now, if any."""
+        if self.outage is not None and self.outage.left_s <= 0:
+            self.outage = None
+        return self.outage
 
     def patch(self, raw: dict[str, Any]) -> None:
         """Apply the control API's JSON; raises BadPlan and then changes nothing."""
         known = {"overlap", "processing_ms", "webhooks", "lost_answers", "seed", "sessions"}
-        known.add("revoke_tokens")
+        known |= {"revoke_tokens", "late_max_s", "lookup_lag_s", "outage"}
         if unknown := raw.keys() - known:
             raise BadPlan(f"there is no harm {sorted(unknown)[0]!r}")
         span = _span(raw["processing_ms"]) if "processing_ms" in raw else self.processing_ms
+        late_max_s = self.late_max_s
+        if "late_max_s" in raw:
+            late_max_s = _above_zero(raw["late_max_s"], "late_max_s")
         plans = self.lost_answers
         if "lost_answers" in raw:
             if not isinstance(raw["lost_answers"], list):
                 raise BadPlan("lost_answers is a list of plans")
-            plans = [LostAnswers.parse(p) for p in raw["lost_answers"]]
+            plans = [LostAnswers.parse(p, late_max_s) for p in raw["lost_answers"]]
         webhooks = _webhooks(self.webhooks, raw.get("webhooks", {}))
         sessions = self.sessions.patched(raw.get("sessions", {}))
+        lag = self.lookup_lag_s
+        if "lookup_lag_s" in raw:
+            lag = span_s(raw["lookup_lag_s"], LOOKUP_LAG_MAX_S, "lookup_lag_s")
+        outage = Outage.parse(raw["outage"]) if "outage" in raw else self.outage
         if not isinstance(raw.get("overlap", True), bool):
             raise BadPlan("overlap is true or false")
         if not isinstance(raw.get("seed", 0), int):
@@ -209,6 +235,7 @@ class Harms:
         self.overlap = raw.get("overlap", self.overlap)
         self.processing_ms, self.lost_answers, self.webhooks = span, plans, webhooks
         self.sessions = sessions
+        self.late_max_s, self.lookup_lag_s, self.outage = late_max_s, lag, outage
         if "seed" in raw:
             self.reseed(raw["seed"])
 
@@ -222,6 +249,9 @@ class Harms:
             "webhooks": webhooks,
             "lost_answers": [p.view() for p in self.lost_answers],
             "sessions": {**self.sessions.__dict__},
+            "late_max_s": self.late_max_s,
+            "lookup_lag_s": list(self.lookup_lag_s),
+            "outage": None if (outage := self.away()) is None else outage.view(),
         }
 
 

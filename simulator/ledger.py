@@ -16,6 +16,7 @@ from typing import Any
 
 from simulator.errors import ProviderError, no_envelope
 from simulator.model import Definition, Envelope, Path, Removed, now, stamp
+from simulator.plans import COMMITS
 
 _MISSING = object()
 
@@ -25,7 +26,11 @@ Change = Callable[[Definition, Mint], Any]
 
 @dataclass
 class Call:
-    """One HTTP call of the API; `status` 0 when it was dropped before it was processed."""
+    """One HTTP call of the API.
+
+    `status` is what the call came to, 0 when it was not processed; `answered` says whether the
+    client got that answer, `fault` what struck the call.
+    """
 
     at: datetime
     integration_key: str
@@ -37,6 +42,7 @@ class Call:
     path: str
     status: int = 0
     answered: bool = True
+    fault: str = ""
 
     def truth(self) -> dict[str, Any]:
         """JSON form."""
@@ -51,6 +57,42 @@ class Call:
             "path": self.path,
             "status": self.status,
             "answered": self.answered,
+            "fault": self.fault or None,
+        }
+
+
+@dataclass
+class Fault:
+    """One plan or outage that struck a call, and what really became of the call.
+
+    `committed` says whether an envelope was changed: False for reads and refused calls, None
+    while a late commit is still to come.
+    """
+
+    at: datetime
+    call: Call
+    mode: str
+    committed: bool | None = None
+    late_s: float | None = None
+    settled: datetime | None = None
+
+    def settle(self, committed: bool) -> None:
+        """The call has been carried out, or never will be."""
+        self.committed, self.settled = committed, now()
+
+    def truth(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "at": stamp(self.at),
+            "mode": self.mode,
+            "accountId": self.call.account_id,
+            "operationId": self.call.operation_id,
+            "method": self.call.method,
+            "envelopeId": self.call.envelope_id,
+            "status": self.call.status,
+            "committed": self.committed,
+            "lateS": self.late_s,
+            "settled": stamp(self.settled),
         }
 
 
@@ -85,6 +127,7 @@ class Write:
             "accepted": self.accepted,
             "lost": self.lost,
             "answered": self.call.answered,
+            "fault": self.call.fault or None,
             "summary": self.summary,
         }
 
@@ -116,6 +159,7 @@ class Ledger:
         self.calls: list[Call] = []
         self.writes: list[Write] = []
         self.mails: list[dict[str, Any]] = []
+        self.faults: list[Fault] = []
         self.overlaps: dict[str, int] = {}
         self._commits: dict[str, list[Write]] = {}
         self._numbers: dict[str, int] = {}
@@ -138,6 +182,15 @@ class Ledger:
         """Append a call to the log."""
         self.calls.append(call)
         return call
+
+    def log_fault(self, call: Call, mode: str) -> Fault:
+        """Append what strikes a call to the log."""
+        fault = Fault(now(), call, mode)
+        if mode not in COMMITS:
+            fault.settle(False)
+        call.fault = mode
+        self.faults.append(fault)
+        return fault
 
     def log_write(self, call: Call, envelope_id: str) -> Write:
         """Append a write, not yet accepted, to the log."""

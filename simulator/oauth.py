@@ -82,6 +82,10 @@ class OAuth:
         self._tokens.clear()
         return count
 
+    def revoke(self, authorization: str | None) -> None:
+        """Make the token of an Authorization header invalid."""
+        self._tokens.pop((authorization or "").partition(" ")[2].strip(), None)
+
     def authenticate(self, authorization: str | None) -> Principal:
         """The principal of an Authorization header; raises the 401 errors of the API."""
         scheme, _, token = (authorization or "").partition(" ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,9 +52,15 @@ class Service:
         self.sessions = Sessions(lambda: self.harms.sessions, clock)
         self._pinger = Pinger(self.sessions, client)
         self.ceremony = Ceremony(self.ledger, self.routing, self.sessions, self._pinger)
+        self._late: set[asyncio.Task[None]] = set()
+        # How the program stops listening for a number of seconds; None where there is no socket.
+        self.refuse: Callable[[float], None] | None = None
 
     async def close(self) -> None:
-        """Stop pings and deliveries."""
+        """Stop late commits, pings and deliveries."""
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
         await self._pinger.close()
         await self.connect.close()
 
@@ -72,12 +78,37 @@ class Service:
         if delay_s > 0:
             await asyncio.sleep(delay_s)
 
+    def later(self, delay_s: float, run: Callable[[], Awaitable[object]]) -> None:
+        """Carry a call out after its client got no answer."""
+
+        async def wait_and_run() -> None:
+            await asyncio.sleep(delay_s)
+            await run()
+
+        task = asyncio.create_task(wait_and_run())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    @property
+    def late_pending(self) -> int:
+        """How many calls are still to be carried out after their clients got no answer."""
+        return len(self._late)
+
+    async def settle(self, timeout_s: float) -> int:
+        """Wait until no late commit is outstanding; returns how many still are."""
+        if self._late:
+            await asyncio.wait(set(self._late), timeout=timeout_s)
+        return self.late_pending
+
     def patch_harms(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Apply the control API's switches; raises BadPlan."""
         self.harms.patch(raw)
         self.connect.pause(self.harms.webhooks.paused)
         if raw.get("revoke_tokens") is True:
             self.oauth.revoke_all()
+        outage = self.harms.away()
+        if raw.get("outage") and outage and outage.mode == "refuse" and self.refuse is not None:
+            self.refuse(outage.left_s)
         return self.harms.view()
 
     def _emit(self, envelope: Envelope, event: str, recipient: Recipient | None) -> None:

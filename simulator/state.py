@@ -16,9 +16,9 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from simulator.connect import Subscription
-from simulator.faults import BadPlan
 from simulator.ledger import Account
 from simulator.model import Envelope
+from simulator.plans import BadPlan
 from simulator.service import Service
 
 SAVE_EVERY_S = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.ledger import Ledger
+from simulator.ledger import Fault, Ledger
 from simulator.model import RECIPIENT_KINDS, Envelope, Recipient, stamp
 from simulator.sessions import Sessions
 
@@ -72,6 +72,16 @@ def envelope_truth(envelope: Envelope) -> dict[str, Any]:
     }
 
 
+def fault_counts(faults: list[Fault]) -> dict[str, dict[str, int]]:
+    """By mode: how often it struck, and how often an envelope was changed all the same."""
+    counts: dict[str, dict[str, int]] = {}
+    for fault in faults:
+        count = counts.setdefault(fault.mode, {"struck": 0, "committed": 0})
+        count["struck"] += 1
+        count["committed"] += fault.committed is True
+    return counts
+
+
 def ledger_truth(
     ledger: Ledger,
     account_id: str | None,
@@ -85,6 +95,7 @@ def ledger_truth(
     writes = [w for w in ledger.writes if account_id in (None, w.call.account_id)]
     lost = [w.write_id for w in writes if w.lost]
     overlaps = [n for account, n in ledger.overlaps.items() if account_id in (None, account)]
+    faults = [f for f in ledger.faults if account_id in (None, f.call.account_id)]
     body = {
         "envelopes": [
             envelope_truth(e)
@@ -101,6 +112,9 @@ def ledger_truth(
         "sessions": [s.truth() for s in held],
         "kicked": sum(s.kicked for s in held),
         "input_lost": sum(s.input_lost for s in held),
+        "faults": [f.truth() for f in faults],
+        "fault_counts": fault_counts(faults),
+        "late_pending": sum(f.committed is None for f in faults),
     }
     if calls:
         body["calls"] = [c.truth() for c in in_account]

@@ -68,9 +68,17 @@ def _changed(envelope: Envelope, what: str) -> datetime | None:
     return envelope.created if what == "created" else envelope.times.get(what)
 
 
+def _listed(context: Context, envelope: Envelope) -> bool:
+    """False while the look-up lag hides an envelope that was just created."""
+    lag = timedelta(seconds=context.service.harms.listed_after_s(envelope.number))
+    return not lag or now() - envelope.created >= lag
+
+
 def _select(context: Context) -> list[Envelope]:
     everything = [
-        e for e in context.service.ledger.envelopes.values() if e.account_id == context.account_id
+        e
+        for e in context.service.ledger.envelopes.values()
+        if e.account_id == context.account_id and _listed(context, e)
     ]
     wanted = _ids(context, "envelope_ids", "envelopeIds")
     transactions = _ids(context, "transaction_ids", "transactionIds")
@@ -170,7 +178,9 @@ def _short(envelope: Envelope) -> dict[str, Any]:
 async def get_all(context: Context) -> Answer:
     """SPEC Envelopes_GetEnvelopes; numbers come as strings.
 
-    Whether a just created envelope is listed at once at the provider is unverified; here it is.
+    Whether a just created envelope is listed at once at the provider is unverified; here it is,
+    unless a look-up lag is switched on, which hides it from every search and listing. Of
+    envelopes with the same transactionId all are listed (SPEC says nothing; an assumption).
     """
     return Answer(200, _page(context, _select(context), full=True))
 

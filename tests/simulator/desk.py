@@ -183,6 +183,14 @@ class Desk:
             await asyncio.sleep(0)
         raise AssertionError(f"{writes} writes were never begun")
 
+    async def struck(self) -> None:
+        """Let the loop run until a plan has struck and what it leaves of the call is done."""
+        for _ in range(10_000):
+            if any(f.committed is not None for f in self.service.ledger.faults):
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("no plan struck")
+
     async def flush(self) -> None:
         """Wait for all deliveries."""
         answer = await self.http.post("/simulator/webhooks/flush", json={"timeout_s": 10})

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from simulator.app import DroppedConnection
-from simulator.faults import BadPlan, Harms
+from simulator.endpoint import DroppedConnection
+from simulator.faults import Harms
+from simulator.plans import BadPlan, Target
 from tests.simulator.desk import Desk, definition
 
 CREATE = "Envelopes_PostEnvelopes"
@@ -46,7 +47,7 @@ async def test_slow_answers_come_after_the_effect(desk: Desk) -> None:
     plan = {"operation": CREATE, "mode": "slow", "delay_ms": 1500}
     await desk.harms(lost_answers=[plan])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simulator.app.asyncio", SimpleNamespace(sleep=sleep))
+        patch.setattr("simulator.endpoint.asyncio", SimpleNamespace(sleep=sleep))
         await desk.create()
     assert waited == [(1.5, 1)]
 
@@ -66,7 +67,7 @@ def test_rates_are_a_matter_of_the_seed() -> None:
     def struck(seed: int) -> list[bool]:
         harms = Harms()
         harms.patch({"seed": seed, "lost_answers": [{"operation": "create", "rate": 0.2}]})
-        return [harms.strike(CREATE) is not None for _ in range(500)]
+        return [harms.strike(Target(CREATE, True)) is not None for _ in range(500)]
 
     assert struck(1) == struck(1) != struck(2)
     assert 70 < sum(struck(1)) < 130

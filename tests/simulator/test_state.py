@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from simulator.faults import BadPlan
+from simulator.plans import BadPlan
 from simulator.state import Keeper
 from tests.simulator.desk import ACCOUNT, Desk, definition, person
 from tests.simulator.program import running, user_token
