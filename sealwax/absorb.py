@@ -34,6 +34,7 @@ from sealwax.calls import (
     Unknown,
     ViewOpened,
 )
+from sealwax.conflicts import rejoined, revised
 from sealwax.envelope import (
     EVENT_KEYS_MAX,
     HELD_EVENTS_MAX,
@@ -44,12 +45,13 @@ from sealwax.envelope import (
     Pending,
     UnknownOutcome,
     known_digest,
-    mutation_digest,
     numbered,
+    request_digest,
     unplaced,
 )
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
 from sealwax.memory import Answer, AnswerState, remembering
+from sealwax.merge import Expected
 from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
 from sealwax.session import End, granted, opened, turned_away
@@ -63,15 +65,17 @@ def enqueued(
     mutation: Mutation,
     now: datetime,
     during_session: DuringSession = "wait",
+    expected: Expected | None = None,
 ) -> Envelope:
     """A mutation takes the last place in the queue."""
     pending = Pending(
         operation_id,
-        mutation_digest(mutation),
+        request_digest(mutation, expected),
         mutation,
         state.sequence + 1,
         accepted_at=now,
         during_session=during_session,
+        expected=expected,
     )
     return replace(state, sequence=state.sequence + 1, queue=(*state.queue, pending))
 
@@ -235,7 +239,7 @@ def _adopted(state: Envelope, provider_envelope_id: str, now: datetime) -> Envel
 
 
 def _created(state: Envelope, call: Create, applied: Applied, now: datetime) -> Envelope:
-    held = state.held
+    held, before = state.held, state
     state = replace(
         state,
         unknown=None,
@@ -246,7 +250,7 @@ def _created(state: Envelope, call: Create, applied: Applied, now: datetime) -> 
         held=(),
     )
     state = _with_incarnations(state, applied.incarnations, superseding=state.facts)
-    state = answered(replace(state, revision=state.revision + 1), "applied")
+    state = answered(revised(before, state), "applied")
     state = told(state, now, "draft created")
     for event in held:
         state = received(state, event, now)
@@ -255,18 +259,18 @@ def _created(state: Envelope, call: Create, applied: Applied, now: datetime) -> 
 
 def _applied(state: Envelope, call: Mutate, applied: Applied, now: datetime) -> Envelope:
     removed = state.removed
-    numbers = dict(call.numbers)
+    numbers = {**state.numbers, **call.numbers}
     if isinstance(call.mutation, RemoveRecipients):
         removed = (*removed, *(numbers.pop(i) for i in call.mutation.recipient_ids if i in numbers))
-    state = replace(
+    after = replace(
         state,
         unknown=None,
-        definition=call.after,
+        definition=rejoined(call.before, call.after, state.definition),
         numbers=numbers,
         removed=removed,
         facts=state.facts.joined(applied.facts),
-        revision=state.revision + 1,
     )
+    state = revised(state, after)
     state = _with_incarnations(state, applied.incarnations, superseding=state.facts)
     return told(answered(state, "applied"), now, f"{_named(call)}: done")
 
@@ -407,7 +411,10 @@ def _with_others(state: Envelope, seen: Observation) -> Envelope:
         recipient = other.as_recipient(free or f"other-{other.recipient}"[:36])
         definition = replace(definition, recipients=(*definition.recipients, recipient))
         numbers[recipient.recipient_id] = other.recipient
-    return replace(state, definition=definition, numbers=numbers)
+    if definition == state.definition:
+        return state
+    # A caller who read before it must hear of it, whoever made the change.
+    return revised(state, replace(state, definition=definition, numbers=numbers))
 
 
 def _with_incarnations(

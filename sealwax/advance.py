@@ -28,6 +28,7 @@ from sealwax.calls import (
     Register,
     RevokeView,
 )
+from sealwax.conflicts import as_it_stands, due, told_of_conflict
 from sealwax.definition import Definition, Refusal
 from sealwax.envelope import (
     CREATE_OPERATION,
@@ -38,14 +39,13 @@ from sealwax.envelope import (
     Pending,
     UnknownOutcome,
     numbered,
-    recipient_statuses,
     unplaced,
 )
 from sealwax.facts import EnvelopeStatus, ProviderEvent
+from sealwax.merge import Expected
 from sealwax.mutations import (
     CreateEnvelope,
     Mutation,
-    Projection,
     SendEnvelope,
     described,
     project,
@@ -79,6 +79,7 @@ class MutationAccepted:
     operation_id: str
     mutation: Mutation
     during_session: DuringSession = "wait"
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,9 @@ def advance(
     match event:
         case MutationAccepted(operation_id=operation_id, mutation=mutation):
             if not known(state, operation_id):
-                state = enqueued(state, operation_id, mutation, now, event.during_session)
+                state = enqueued(
+                    state, operation_id, mutation, now, event.during_session, event.expected
+                )
         case SessionAsked(operation_id=operation_id) if known(state, operation_id):
             pass
         case SessionAsked() | SessionPinged() | SessionReturned() | SessionClosed():
@@ -253,21 +256,24 @@ def _decided(state: Envelope, now: datetime) -> tuple[Envelope, tuple[Effect, ..
 
 
 def _without_illegal_heads(state: Envelope, now: datetime) -> Envelope:
-    """Refuse heads that became illegal while they waited, with a typed answer."""
+    """Refuse heads that became illegal or conflict by now, with a typed answer; answer those
+    that are to be merged where others made the same change already."""
     while state.queue and state.unknown is None and state.registered:
         head = state.queue[0]
         try:
-            project(_as_it_stands(state), head.mutation)
+            mutation = due(state, head)
+            if mutation is not None:
+                project(as_it_stands(state), mutation)
         except Refusal as refusal:
+            state = told_of_conflict(state, head.operation_id, refusal)
             state = answered(state, "refused", refusal.code, refusal.message)
             state = told(state, now, f"{described(head.mutation)}: refused ({refusal.code})")
         else:
-            break
+            if mutation is not None:
+                break
+            state = answered(state, "applied", message="others made the same change before")
+            state = told(state, now, f"{described(head.mutation)}: it stands like this already")
     return state
-
-
-def _as_it_stands(state: Envelope) -> Projection:
-    return Projection(state.status, state.definition, recipient_statuses(state))
 
 
 def _next(state: Envelope, now: datetime) -> Call | datetime | None:
@@ -320,16 +326,17 @@ def _refresh_at(state: Envelope, now: datetime) -> datetime | None:
 
 
 def _call_of(state: Envelope, head: Pending) -> Call:
-    after: Definition = project(_as_it_stands(state), head.mutation).definition
+    mutation = due(state, head) or head.mutation
+    after: Definition = project(as_it_stands(state), mutation).definition
     numbers = numbered(state, after)
     attempt = head.attempts + 1
-    if isinstance(head.mutation, CreateEnvelope):
+    if isinstance(mutation, CreateEnvelope):
         transaction_id = keys.transaction_id(state.workflow_id, attempt)
         marker = keys.digest(("marker", state.workflow_id))
         return Create(after, numbers, transaction_id, marker, attempt)
     numbers = {**state.numbers, **numbers}
     return Mutate(
-        head.operation_id, head.mutation, state.status, state.definition, after, numbers, attempt
+        head.operation_id, mutation, state.status, state.definition, after, numbers, attempt
     )
 
 

@@ -4,6 +4,7 @@ What may end a request, for a caller to tell apart::
 
     Refusal                  the law says no; nothing was changed (sealwax.definition)
       MutationRefused        ... when the mutation's turn came
+        Conflict             ... because others changed what the caller had read
     ClientError
       MutationRejected       the provider says no
       UnknownEnvelope        no workflow has this account and key
@@ -35,8 +36,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from sealwax import keys
 from sealwax.definition import Refusal, RefusalCode
-from sealwax.envelope import mutation_digest
+from sealwax.envelope import request_digest
 from sealwax.memory import same_request
+from sealwax.merge import FieldChange
 from sealwax.messages import (
     ERROR_REFUSAL,
     MESSAGE_BYTES_MAX,
@@ -128,6 +130,28 @@ class MutationRefused(Refusal):
     def __init__(self, result: MutationResult) -> None:
         super().__init__(_code(result.code), result.message)
         self.result = result
+
+
+class Conflict(MutationRefused):
+    """Others changed the envelope since the revision that the request named.
+
+    Nothing was changed by it. ``changed`` lists their changes, ``overlaps`` marks what both
+    touched, with both values; long ones are cut short. ``revision`` is the one that stands;
+    ``correlation_id`` names the conflict in logs, and is the same each time it is told.
+    """
+
+    def __init__(self, result: MutationResult) -> None:
+        super().__init__(result)
+        self.revision = result.revision
+        conflict = result.conflict
+        self.correlation_id = conflict.correlation_id if conflict else ""
+        self.changed: tuple[FieldChange, ...] = conflict.changed if conflict else ()
+
+
+def refusal_of(result: MutationResult) -> MutationRefused:
+    """The error for an answer that is a refusal."""
+    conflict = result.code == RefusalCode.CONFLICT
+    return Conflict(result) if conflict else MutationRefused(result)
 
 
 class Lost(Exception):
@@ -243,6 +267,8 @@ def _advice(text: str) -> str:
 def _of_update(cause: BaseException) -> Exception:
     if isinstance(cause, ApplicationError) and cause.type == ERROR_REFUSAL:
         code = str(cause.details[0]) if cause.details else ""
+        if code == RefusalCode.CONFLICT and len(cause.details) > 1:
+            return Conflict(MutationResult.model_validate(cause.details[1]))
         return Refusal(_code(code), cause.message)
     if isinstance(cause, ApplicationError) and cause.type in _PASSING:
         return Lost(_PASSING[cause.type])
@@ -318,6 +344,9 @@ class Asking:
         self._patience.answered()
         return answer
 
+    def _digest(self) -> str:
+        return request_digest(self._submit.mutation, self._submit.expected())
+
     def _hold_s(self) -> float:
         # Less than a second is not worth a slot, and the answer needs time to come back.
         left_s = self._patience.left_s - 1
@@ -326,7 +355,7 @@ class Asking:
     async def _submitted(self) -> MutationResult:
         # The digest in the id: the server repeats the first answer to a known update id without
         # asking the workflow, which must see another body under a used operation id.
-        digest = keys.digest((self._submit.operation_id, mutation_digest(self._submit.mutation)))
+        digest = keys.digest((self._submit.operation_id, self._digest()))
         answer: MutationResult = await self._handle.execute_update(
             UPDATE_SUBMIT,
             self._submit.model_copy(update={"wait_s": self._hold_s()}),
@@ -360,7 +389,7 @@ class Asking:
             raise Refusal(
                 RefusalCode.CLOSED, "the envelope is closed; nothing can be changed any more"
             )
-        if not same_request(answer.digest, mutation_digest(self._submit.mutation)):
+        if not same_request(answer.digest, self._digest()):
             raise Refusal(
                 RefusalCode.OPERATION_ID_REUSED,
                 f"operation id {answer.operation_id} was used for another request;"

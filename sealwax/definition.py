@@ -39,6 +39,7 @@ class RefusalCode(StrEnum):
     ILLEGAL_IN_STATUS = "illegal_in_status"
     OPERATION_ID_REUSED = "operation_id_reused"
     TOO_MANY_OPERATIONS = "too_many_operations"
+    CONFLICT = "conflict"
     UNKNOWN_OPERATION = "unknown_operation"
     BUSINESS_KEY_REUSED = "business_key_reused"
     BAD_KEY = "bad_key"

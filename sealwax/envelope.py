@@ -24,6 +24,7 @@ from sealwax.facts import (
     RecipientStatus,
 )
 from sealwax.memory import OPERATIONS_MAX, Answer, Memory, same_request
+from sealwax.merge import Changed, ConflictView, Expected
 from sealwax.mutations import Mutation, Projection, project
 from sealwax.session import SessionRules, Sessions
 
@@ -58,6 +59,7 @@ class Pending:
     accepted_at: datetime
     attempts: int = 0
     during_session: DuringSession = "wait"
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class Envelope:
     ``numbers`` maps our recipient ids to the provider's; a number is never used twice, so facts
     about a removed recipient cannot fall on a later one. ``incarnations`` holds the current guid
     of each number, ``superseded`` the guids that are no longer anybody's, ``removed`` the numbers
-    that we took out, ``absent`` those spoken of that a read does not show.
+    that we took out, ``absent`` those spoken of that a read does not show. ``changes`` holds what
+    fields were before the revisions after ``changes_from``, ``conflicts`` the latest of them told.
     """
 
     order: Order
@@ -107,6 +110,9 @@ class Envelope:
     removed: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     revision: int = 0
+    changes: tuple[Changed, ...] = ()
+    changes_from: int = 0
+    conflicts: Mapping[str, ConflictView] = field(default_factory=dict)
     sequence: int = 0
     queue: tuple[Pending, ...] = ()
     memory: Memory = field(default_factory=Memory)
@@ -163,6 +169,14 @@ class Envelope:
 def mutation_digest(mutation: Mutation) -> str:
     """What tells two requests under one operation id apart."""
     return keys.digest((mutation.kind, json.dumps(asdict(mutation), sort_keys=True)))
+
+
+def request_digest(mutation: Mutation, expected: Expected | None) -> str:
+    """The digest of a mutation together with the revision that it was asked against, if any."""
+    digest = mutation_digest(mutation)
+    if expected is None:
+        return digest
+    return keys.digest(("expected", digest, str(expected.revision), str(expected.merge)))
 
 
 def names_of(state: Envelope, number: str) -> tuple[str, ...]:
@@ -230,18 +244,26 @@ def waiting_on(state: Envelope) -> tuple[str, ...]:
 def projected(state: Envelope) -> Projection:
     """The envelope as it will stand when everything in the queue has had its turn."""
     projection = Projection(state.status, state.definition, recipient_statuses(state))
+    revision = state.revision
     for pending in state.queue:
+        expected = pending.expected
+        if expected is not None and not expected.merge and expected.revision != revision:
+            continue
         try:
             projection = project(projection, pending.mutation)
         except Refusal:
             continue
+        revision += 1
     return projection
 
 
-def check_acceptable(state: Envelope, operation_id: str, mutation: Mutation) -> None:
+def check_acceptable(
+    state: Envelope, operation_id: str, mutation: Mutation, expected: Expected | None = None
+) -> None:
     """Raise ``Refusal`` where a mutation may not even enter the queue; nothing changes.
 
-    An operation id that was used before is fine with the same body: it gets the first answer.
+    An operation id that was used before is fine with the same body: it gets the first answer. One
+    that is to be merged is held against the law when its turn comes, with what it comes to then.
     """
     keys.check_opaque(operation_id, "operation id")
     if mutation.kind == "create":
@@ -249,11 +271,12 @@ def check_acceptable(state: Envelope, operation_id: str, mutation: Mutation) -> 
             RefusalCode.ILLEGAL_IN_STATUS,
             "an envelope is created by starting its workflow, not by a mutation",
         )
-    if used_before(state, operation_id, mutation_digest(mutation)):
+    if used_before(state, operation_id, request_digest(mutation, expected)):
         return
     if state.closed:
         raise Refusal(RefusalCode.CLOSED, f"the envelope is closed; it ended {state.status}")
-    project(projected(state), mutation)
+    if expected is None or not expected.merge:
+        project(projected(state), mutation)
 
 
 def used_before(state: Envelope, operation_id: str, digest: str) -> bool:

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from sealwax.calls import ArchivedDocument
+from sealwax.definition import Refusal, RefusalCode, Tab
 from sealwax.envelope import DuringSession, Envelope, Order
 from sealwax.facts import EnvelopeStatus, ProviderEvent, RecipientStatus
+from sealwax.merge import ConflictView, Expected
 from sealwax.mutations import Mutation
 
 WORKFLOW = "envelope"
@@ -89,12 +91,28 @@ class Submit(Message):
     ``during_session``: what to do while a signer is at work and the mutation would disturb:
     ``wait`` until the session is over, or ``end`` it, which may lose what was typed.
     ``wait_s``: how long the update may be held for the result, at most 20 seconds.
+    ``expected_revision``: the revision that the caller read; at another one the request is refused
+    with code ``conflict``, or with ``merge`` joined with what others changed since, unless both
+    touch the same field. Both belong to the request that an operation id stands for.
     """
 
     operation_id: str
     mutation: Annotated[Mutation, Field(discriminator="kind")]
     during_session: DuringSession = "wait"
+    expected_revision: int | None = Field(default=None, ge=0)
+    merge: bool = False
     wait_s: float = Field(default=20.0, ge=0, le=20)
+
+    def expected(self) -> Expected | None:
+        """What the caller read. Raises ``Refusal`` for a merge against nothing."""
+        if self.expected_revision is not None:
+            return Expected(self.expected_revision, self.merge)
+        if self.merge:
+            raise Refusal(
+                RefusalCode.BAD_INPUT,
+                "a merge needs the revision that you read; give it as the expected revision",
+            )
+        return None
 
 
 class AskResult(Message):
@@ -109,9 +127,10 @@ class MutationResult(Message):
 
     ``waiting``: a ticket; ``position`` mutations stand before it. ``applied``: done at the
     provider. ``refused``: the law said no when its turn came. ``rejected``: the provider said no.
-    ``sequence`` is its place in the order of acceptance, from 1; ``revision`` the envelope's
-    count of applied mutations afterwards. ``why``: what a ticket waits for, in a person's words.
-    ``digest``: of the request that this is the answer to, or its beginning.
+    ``sequence`` is its place in the order of acceptance, from 1 (0: it was not accepted);
+    ``revision`` the envelope's count of changes afterwards. ``why``: what a ticket waits for, in a
+    person's words. ``digest``: of the request that this is the answer to, or its beginning.
+    ``conflict`` comes with the code ``conflict``.
     """
 
     operation_id: str
@@ -123,6 +142,7 @@ class MutationResult(Message):
     code: str = ""
     message: str = ""
     digest: str = ""
+    conflict: ConflictView | None = None
 
 
 class OpenSession(Message):
@@ -219,7 +239,7 @@ class SigningView(Message):
 
 
 class RecipientView(Message):
-    """One recipient as it stands."""
+    """One recipient as it stands. ``tabs`` are those that senders placed."""
 
     recipient_id: str
     name: str
@@ -228,6 +248,7 @@ class RecipientView(Message):
     kind: str
     status: RecipientStatus
     provider_recipient_id: str = ""
+    tabs: tuple[Tab, ...] = ()
 
 
 class DocumentView(Message):
@@ -242,6 +263,7 @@ class DocumentView(Message):
 class Snapshot(Message):
     """An envelope as the workflow knows it.
 
+    ``revision`` counts its changes: mutations applied, and reads that showed a change of others.
     ``closed``: the final status was confirmed by a read, the archive is done and the queue
     drained. ``events_foreign`` counts webhooks whose signed account or envelope id is another's.
     """
@@ -252,6 +274,7 @@ class Snapshot(Message):
     revision: int
     provider_envelope_id: str
     subject: str
+    message: str = ""
     documents: tuple[DocumentView, ...]
     recipients: tuple[RecipientView, ...]
     waiting_on: tuple[str, ...]

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from sealwax.calls import Call, Close, Create, FindCreated, Mutate, Read
+from sealwax.conflicts import ConflictFound, conflict_told
+from sealwax.definition import Refusal, RefusalCode
 from sealwax.envelope import (
     Envelope,
     Pending,
@@ -57,6 +59,7 @@ def snapshot(state: Envelope) -> Snapshot:
         revision=state.revision,
         provider_envelope_id=state.provider_envelope_id,
         subject=definition.subject,
+        message=definition.message,
         documents=tuple(
             DocumentView(
                 document_id=d.document_id,
@@ -75,6 +78,7 @@ def snapshot(state: Envelope) -> Snapshot:
                 kind=r.kind,
                 status=statuses.get(r.recipient_id, RecipientStatus.CREATED),
                 provider_recipient_id=state.numbers.get(r.recipient_id, ""),
+                tabs=r.tabs,
             )
             for r in definition.recipients
         ),
@@ -190,6 +194,7 @@ def result(state: Envelope, operation_id: str) -> MutationResult | None:
     """What came of an operation, or its ticket; None where the id was never used."""
     answer = state.answers.get(operation_id)
     if answer is not None:
+        told = answer.code == RefusalCode.CONFLICT
         return MutationResult(
             operation_id=operation_id,
             state=answer.state,
@@ -198,6 +203,7 @@ def result(state: Envelope, operation_id: str) -> MutationResult | None:
             code=answer.code,
             message=answer.message,
             digest=answer.digest,
+            conflict=conflict_told(state, operation_id, answer.revision) if told else None,
         )
     trace = state.memory.trace(operation_id)
     if trace is not None and trace.state != "session":
@@ -236,6 +242,21 @@ def why_queued(state: Envelope, place: int) -> str:
     if state.retry_at is not None and state.in_flight is None:
         return f"{before}the provider could not be asked; next try at {_when(state.retry_at)}"
     return before.removesuffix("; ") or "at work"
+
+
+def refused(operation_id: str, refusal: Refusal) -> MutationResult | None:
+    """The answer to a mutation that did not enter the queue because of a conflict, else None."""
+    if not isinstance(refusal, ConflictFound):
+        return None
+    return MutationResult(
+        operation_id=operation_id,
+        state="refused",
+        sequence=0,
+        revision=refusal.conflict.revision,
+        code=refusal.code,
+        message=refusal.message,
+        conflict=refusal.conflict,
+    )
 
 
 def summary(call: Call) -> str:

@@ -35,9 +35,10 @@ with workflow.unsafe.imports_passed_through():
     )
     from sealwax.calls import Call, Create, Mutate, NotSent, Outcome, Unknown
     from sealwax.carrying import carried, resumed
+    from sealwax.conflicts import check_submitted
     from sealwax.crypto import CryptoError, KeyUnknown
     from sealwax.definition import Refusal, RefusalCode, check_definition
-    from sealwax.envelope import Envelope, check_acceptable, position, waiting_on
+    from sealwax.envelope import Envelope, position, waiting_on
     from sealwax.signing import check_session
     from workflows.policies import GRACE, HEARTBEAT_TIMEOUT, POLICIES
 
@@ -110,15 +111,19 @@ class EnvelopeWorkflow:
     @workflow.update(name=messages.UPDATE_SUBMIT)
     async def submit(self, asked: messages.Submit) -> messages.MutationResult:
         """Ask for a mutation: its result where the queue is short, else a ticket."""
-        self._take(MutationAccepted(asked.operation_id, asked.mutation, asked.during_session))
+        self._take(
+            MutationAccepted(
+                asked.operation_id, asked.mutation, asked.during_session, asked.expected()
+            )
+        )
         return await self._result(asked.operation_id, asked.wait_s)
 
     @submit.validator
     def _check_submit(self, asked: messages.Submit) -> None:
         try:
-            check_acceptable(self._state, asked.operation_id, asked.mutation)
+            check_submitted(self._state, asked.operation_id, asked.mutation, asked.expected())
         except Refusal as refusal:
-            raise _error(refusal) from None
+            raise _error(refusal, views.refused(asked.operation_id, refusal)) from None
 
     @workflow.update(name=messages.UPDATE_RESULT)
     async def result(self, asked: messages.AskResult) -> messages.MutationResult:
@@ -405,9 +410,11 @@ class EnvelopeWorkflow:
         workflow.upsert_search_attributes(updates)
 
 
-def _error(refusal: Refusal) -> ApplicationError:
+def _error(refusal: Refusal, answer: messages.MutationResult | None = None) -> ApplicationError:
+    """Its details are encrypted like all payloads, so that an answer may stand there whole."""
+    details = (refusal.code.value,) if answer is None else (refusal.code.value, answer)
     return ApplicationError(
-        refusal.message, refusal.code.value, type=messages.ERROR_REFUSAL, non_retryable=True
+        refusal.message, *details, type=messages.ERROR_REFUSAL, non_retryable=True
     )
 
 
