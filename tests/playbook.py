@@ -30,10 +30,22 @@ from sealwax.advance import (
     advance,
     opened,
 )
-from sealwax.calls import Applied, Call, Done, OpenView, Outcome, Registered, Timing, ViewOpened
-from sealwax.envelope import DuringSession, Envelope, Order, check_acceptable
+from sealwax.calls import (
+    Applied,
+    Call,
+    Capabilities,
+    Done,
+    OpenView,
+    Outcome,
+    Registered,
+    Timing,
+    ViewOpened,
+)
+from sealwax.conflicts import check_submitted
+from sealwax.envelope import DuringSession, Envelope, Order
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
 from sealwax.memory import Answer
+from sealwax.merge import Expected
 from sealwax.messages import SessionTicket
 from sealwax.mutations import Mutation
 from sealwax.session import Lease, SessionRules
@@ -75,9 +87,18 @@ class Playbook:
         """An envelope that is registered, created and bound."""
         return cls(order or replace(an_order(), send=False)).registers().creates()
 
-    def registers(self, provider_envelope_id: str = "") -> Playbook:
+    def registers(
+        self, provider_envelope_id: str = "", capabilities: Capabilities | None = None
+    ) -> Playbook:
         """The registry's row is written."""
-        outcome = Registered("docusign", ACCOUNT_ID, TIMING, provider_envelope_id, self.rules)
+        outcome = Registered(
+            "docusign",
+            ACCOUNT_ID,
+            TIMING,
+            provider_envelope_id,
+            self.rules,
+            capabilities=capabilities or Capabilities(),
+        )
         return self.expects("register").answers(outcome)
 
     def creates(self) -> Playbook:
@@ -86,11 +107,15 @@ class Playbook:
         return self.expects("bind").answers(Done())
 
     def asks(
-        self, operation_id: str, mutation: Mutation, during_session: DuringSession = "wait"
+        self,
+        operation_id: str,
+        mutation: Mutation,
+        during_session: DuringSession = "wait",
+        expected: Expected | None = None,
     ) -> Playbook:
         """A caller asks for a mutation. Raises what the validator would."""
-        check_acceptable(self.state, operation_id, mutation)
-        return self._happens(MutationAccepted(operation_id, mutation, during_session))
+        check_submitted(self.state, operation_id, mutation, expected)
+        return self._happens(MutationAccepted(operation_id, mutation, during_session, expected))
 
     def wants(
         self, operation_id: str, recipient_id: str, *, takeover: bool = False, back: str = BACK

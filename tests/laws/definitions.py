@@ -90,3 +90,27 @@ edits: st.SearchStrategy[Mutation] = st.one_of(
     st.builds(lambda i: RemoveDocuments((i,)), st.sampled_from(DOCUMENTS)),
 )
 """One change; not every one is legal everywhere."""
+
+overlapping: st.SearchStrategy[tuple[Mutation, Mutation]] = st.one_of(
+    st.tuples(
+        st.builds(UpdateRecipient, st.just("a"), name=words),
+        st.builds(UpdateRecipient, st.just("a"), name=words, routing_order=st.none() | orders),
+    ),
+    st.tuples(st.builds(ChangeMessage, words), st.builds(ChangeMessage, words, words)),
+    st.tuples(
+        st.builds(SetTabs, st.just("a"), tab_sets), st.builds(SetTabs, st.just("a"), tab_sets)
+    ),
+    st.tuples(
+        ids.map(lambda i: RemoveRecipients((i,))),
+        st.builds(UpdateRecipient, ids, name=words) | st.builds(SetTabs, ids, tab_sets),
+    ),
+    st.tuples(
+        st.builds(lambda r: AddRecipients((r,)), recipients),
+        st.builds(lambda r: AddRecipients((r,)), recipients),
+    ),
+    st.tuples(
+        st.sampled_from(DOCUMENTS).map(lambda i: RemoveDocuments((i,))),
+        st.builds(ReplaceDocument, documents),
+    ),
+)
+"""Two changes that often touch the same fields."""
