@@ -8,11 +8,18 @@ from hypothesis import strategies as st
 
 from sealwax.calls import Applied, Mutate
 from sealwax.conflicts import ConflictFound, fields_at, fields_of
-from sealwax.definition import Definition, Refusal, check_definition
+from sealwax.definition import Definition, Refusal, Tab, TabKind, check_definition
 from sealwax.fields import built, flat
 from sealwax.merge import ENTITY, Expected, Fields, Merged, Value, differing, merge3
-from sealwax.mutations import Mutation, Projection, RemoveDocuments, UpdateRecipient, project
-from tests.builders import an_order
+from sealwax.mutations import (
+    Mutation,
+    Projection,
+    RemoveDocuments,
+    SetTabs,
+    UpdateRecipient,
+    project,
+)
+from tests.builders import a_definition, a_document, an_order
 from tests.laws.definitions import definitions, edits, overlapping
 from tests.playbook import Playbook
 
@@ -192,3 +199,15 @@ def test_a_call_is_what_is_missing() -> None:
     call = play.asks("both", both, expected=Expected(read, merge=True)).expects("mutate").call
     assert isinstance(call, Mutate)
     assert call.mutation == UpdateRecipient("1", routing_order=3)
+
+
+def test_a_removal_does_not_reach_into_what_others_made() -> None:
+    """A document on which somebody placed a tab meanwhile is not taken out together with it."""
+    order = an_order(a_definition(documents=(a_document(1), a_document(2))), send=False)
+    play = Playbook.draft(order)
+    read = play.state.revision
+    assert made(play, SetTabs("1", (Tab(TabKind.TEXT, "price", 2),)), "theirs") == "applied"
+    with pytest.raises(ConflictFound) as found:
+        play.asks("ours", RemoveDocuments((2,)), expected=Expected(read, merge=True))
+    assert [c.path for c in found.value.conflict.changed] == ["recipients.1.tabs.text:price"]
+    assert made(play, RemoveDocuments((1,)), "other", Expected(read, merge=True)) == "applied"
