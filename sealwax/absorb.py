@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sealwax import keys
+from sealwax import patience
 from sealwax.calls import (
     Applied,
     Archived,
     Bind,
     BridgeUp,
     Call,
+    Cause,
     Close,
     Create,
     Done,
+    FindCreated,
     Found,
     Mutate,
     NotSent,
@@ -55,8 +57,6 @@ from sealwax.merge import Expected
 from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
 from sealwax.session import End, granted, opened, turned_away
-
-FAILURES_BEFORE_ATTENTION = 8
 
 
 def enqueued(
@@ -128,6 +128,9 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
     started_at = state.started_at or now
     state = replace(state, in_flight=None, started_at=None)
     match outcome:
+        case Unknown(reason=reason) if isinstance(call, Create) and _idempotent(state, now):
+            again = NotSent(f"no answer ({reason}), under an idempotency key", cause="transient")
+            return _postponed(state, again, now)
         case Unknown(reason=reason) if isinstance(call, Create | Mutate):
             return _lost(state, call, reason, started_at, now)
         case NotSent() | Unknown():
@@ -136,7 +139,7 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
             return _rejected(state, call, outcome, now)
         case _:
             pass
-    state = replace(state, retry_at=None, failures=0, attention="")
+    state = replace(state, retry_at=None, failures={}, attention="")
     match outcome:
         case Registered():
             state = replace(
@@ -147,14 +150,15 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
                 timing=outcome.timing,
                 rules=outcome.rules,
                 return_origins=outcome.return_origins,
+                capabilities=outcome.capabilities,
             )
             return _adopted(state, outcome.provider_envelope_id, now)
         case Applied() if isinstance(call, Create):
             return _created(state, call, outcome, now)
         case Applied() if isinstance(call, Mutate):
             return _applied(state, call, outcome, now)
-        case Found(provider_envelope_ids=ids):
-            return _found(state, ids, started_at, now)
+        case Found(provider_envelope_ids=ids) if isinstance(call, FindCreated):
+            return _found(state, call, ids, started_at, now)
         case Observed(observation=seen) if isinstance(call, Read):
             return _read(state, call, seen, started_at, now)
         case Archived(documents=documents):
@@ -169,6 +173,12 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
             return told(replace(state, closed=True), now, f"closed: {state.status}")
         case _:
             return _postponed(state, NotSent(f"{call.kind} was answered by {outcome.kind}"), now)
+
+
+def _idempotent(state: Envelope, now: datetime) -> bool:
+    """Whether a create that is repeated as it was has the effect and the answer of the first."""
+    window_s = state.capabilities.idempotency_key_s
+    return window_s is not None and now < state.opened_at + timedelta(seconds=window_s)
 
 
 def _lost(
@@ -187,26 +197,23 @@ def _lost(
 
 
 def _postponed(state: Envelope, outcome: NotSent | Unknown, now: datetime) -> Envelope:
-    asked = outcome.retry_after_s if isinstance(outcome, NotSent) else None
-    wait_s = max(asked or 0.0, backoff_s(state))
-    stuck = state.failures + 1 >= FAILURES_BEFORE_ATTENTION
+    """Certainly without effect, or only a look: to be made again, when its class says."""
+    cause: Cause = outcome.cause if isinstance(outcome, NotSent) else "transient"
+    asked_s = outcome.retry_after_s if isinstance(outcome, NotSent) else None
+    failures, jitter_of = state.failures, (state.workflow_id, str(state.sequence))
+    wait_s = patience.wait_s(cause, asked_s, failures, state.timing, jitter_of)
+    if not failures.get(cause):
+        state = told(state, now, f"not done yet ({outcome.reason}); trying again")
+    count = failures.get(cause, 0) + 1
+    if patience.needs_a_person(cause, failures, state.timing):
+        words = patience.patience(cause, state.timing).words
+        said = f"{words} ({count} in a row; {outcome.reason})"
+        state = replace(state, attention=said)
     return replace(
         state,
-        failures=state.failures + 1,
-        attention=f"no progress: {outcome.reason}" if stuck else state.attention,
+        failures={**failures, cause: count},
         retry_at=now + timedelta(seconds=wait_s),
-        timeline=_line(state, now, f"not done yet ({outcome.reason}); trying again")
-        if state.failures == 0
-        else state.timeline,
     )
-
-
-def backoff_s(state: Envelope) -> float:
-    """Doubling, capped, with a jitter that is drawn from the envelope's own name."""
-    timing = state.timing
-    full = min(timing.backoff_max_s, timing.backoff_first_s * 2.0 ** min(state.failures, 30))
-    draw = keys.digest(("jitter", state.workflow_id, str(state.sequence), str(state.failures)))
-    return full * (0.5 + int(draw[:8], 16) / 2**33)
 
 
 def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> Envelope:
@@ -216,10 +223,10 @@ def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> 
     if isinstance(call, OpenView | RevokeView) and not outcome.needs_person:
         return _session_rejected(state, call, outcome, now)
     if outcome.needs_person or not isinstance(call, Create | Mutate):
-        wait = timedelta(seconds=max(state.timing.attention_retry_s, backoff_s(state)))
-        state = replace(state, attention=said, failures=state.failures + 1, retry_at=now + wait)
+        wait = timedelta(seconds=state.timing.attention_retry_s)
+        state = replace(state, attention=said, retry_at=now + wait)
         return told(state, now, f"{_named(call)}: needs a person ({said})")
-    state = replace(state, retry_at=None, failures=0, attention="")
+    state = replace(state, retry_at=None, failures={}, attention="")
     state = answered(state, "rejected", outcome.code, outcome.message)
     state = told(state, now, f"{_named(call)}: rejected by the provider ({outcome.code})")
     if isinstance(call, Create):
@@ -275,12 +282,15 @@ def _applied(state: Envelope, call: Mutate, applied: Applied, now: datetime) -> 
     return told(answered(state, "applied"), now, f"{_named(call)}: done")
 
 
-def _found(state: Envelope, ids: tuple[str, ...], started_at: datetime, now: datetime) -> Envelope:
+def _found(
+    state: Envelope, look: FindCreated, ids: tuple[str, ...], started_at: datetime, now: datetime
+) -> Envelope:
     unknown = state.unknown
     if unknown is None or not isinstance(unknown.call, Create):
         return state
     if not ids:
-        return _not_seen(state, unknown, False, started_at, now)
+        blind = not (look.transaction_ids or look.marker)
+        return _not_seen(state, unknown, blind, started_at, now)
     state = _created(state, unknown.call, Applied(provider_envelope_id=ids[0]), now)
     state = told(state, now, "the create had landed; its envelope was found and adopted")
     if len(ids) > 1:
@@ -344,7 +354,7 @@ def _session_rejected(
 ) -> Envelope:
     """A URL that is refused, or that cannot be revoked any more; what we know may be stale."""
     sessions = state.sessions
-    state = replace(state, retry_at=None, failures=0, refresh_wanted=True)
+    state = replace(state, retry_at=None, failures={}, refresh_wanted=True)
     if isinstance(call, RevokeView):
         lease = sessions.lease
         spent = None if lease is None else replace(lease, url="")

@@ -284,7 +284,9 @@ def _next(state: Envelope, now: datetime) -> Call | datetime | None:
         return Register()
     if state.unknown is not None:
         return (
-            _look(state, state.unknown) if now >= state.unknown.look_at else state.unknown.look_at
+            _look(state, state.unknown, now)
+            if now >= state.unknown.look_at
+            else state.unknown.look_at
         )
     if state.provider_envelope_id and not state.bound:
         return Bind(state.provider_envelope_id)
@@ -307,12 +309,17 @@ def _next(state: Envelope, now: datetime) -> Call | datetime | None:
     return min(times, default=None)
 
 
-def _look(state: Envelope, unknown: UnknownOutcome) -> Call:
+def _look(state: Envelope, unknown: UnknownOutcome, now: datetime) -> Call:
     if isinstance(unknown.call, Mutate):
         return Read("look", with_tabs=unknown.call.mutation.kind in TOLD_BY_TABS)
-    attempts = range(1, unknown.call.attempt + 1)
-    ids = tuple(keys.transaction_id(state.workflow_id, attempt) for attempt in attempts)
-    return FindCreated(ids, unknown.call.marker, since=state.opened_at)
+    able = state.capabilities
+    ids: tuple[str, ...] = ()
+    # Once the provider has forgotten them, that nothing bears them tells nothing.
+    if able.reference_s is not None and now < unknown.since + timedelta(seconds=able.reference_s):
+        attempts = range(1, unknown.call.attempt + 1)
+        ids = tuple(keys.transaction_id(state.workflow_id, attempt) for attempt in attempts)
+    marker = unknown.call.marker if able.marker_search else ""
+    return FindCreated(ids, marker, since=state.opened_at)
 
 
 def _refresh_at(state: Envelope, now: datetime) -> datetime | None:

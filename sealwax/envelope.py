@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Literal
 
 from sealwax import keys
-from sealwax.calls import ArchivedDocument, Call, Create, Mutate, Timing
+from sealwax.calls import ArchivedDocument, Call, Capabilities, Create, Mutate, Timing
 from sealwax.definition import Definition, RecipientKind, Refusal, RefusalCode
 from sealwax.facts import (
     ACTED,
@@ -121,7 +121,7 @@ class Envelope:
     facts_at_read: Facts = field(default_factory=Facts)
     unknown: UnknownOutcome | None = None
     retry_at: datetime | None = None
-    failures: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
     refresh_wanted: bool = False
     unplaced_at_read: int = 0
     read_at: datetime | None = None
@@ -131,6 +131,7 @@ class Envelope:
     archive: tuple[ArchivedDocument, ...] | None = None
     closed: bool = False
     attention: str = ""
+    capabilities: Capabilities = field(default_factory=Capabilities)
     rules: SessionRules = field(default_factory=SessionRules)
     return_origins: tuple[str, ...] = ()
     sessions: Sessions = field(default_factory=Sessions)

@@ -28,7 +28,6 @@ from sealwax.session import (
     FORCED,
     End,
     Lease,
-    SessionRules,
     Wanted,
     closing,
     ended,
@@ -82,6 +81,11 @@ def check_session(
         raise Refusal(
             RefusalCode.ILLEGAL_IN_STATUS,
             f"nobody can sign any more: the envelope is {state.status}",
+        )
+    if not state.capabilities.sessions:
+        raise Refusal(
+            RefusalCode.NOT_EMBEDDED,
+            f"{state.provider} has no embedded signing; its recipients get their links by mail",
         )
     _check_recipient(state, recipient_id)
     check_return_url(return_url, state.return_origins)
@@ -185,7 +189,7 @@ def session_step(state: Envelope, now: datetime) -> Call | datetime | None:
     lease = sessions.lease
     if lease is None:
         return _grant(state, now)
-    if lease.closing is not None and _revocable(lease, rules, now):
+    if lease.closing is not None and _revocable(state, lease, now):
         return RevokeView(lease.url)
     due = silent_from(lease, rules)
     if now >= due and not silence_proven(lease, rules, now):
@@ -255,24 +259,25 @@ def _end_of(state: Envelope, lease: Lease, now: datetime) -> End | None:
         return End.RETURNED
     if lease.revoked and rules.revoke_ends:
         return lease.closing or End.NEVER_OPENED
-    if lease.closing is not None and _word_counts(lease, rules, now):
+    if lease.closing is not None and _word_counts(state, lease, now):
         return lease.closing
     if silence_proven(lease, rules, now):
         return lease.closing or (End.SILENT if opened(lease) else End.NEVER_OPENED)
     return None
 
 
-def _word_counts(lease: Lease, rules: SessionRules, now: datetime) -> bool:
+def _word_counts(state: Envelope, lease: Lease, now: datetime) -> bool:
     """Whether the wish to end it is enough. An unopened URL is revoked first, where that works."""
-    if _revocable(lease, rules, now):
+    if _revocable(state, lease, now):
         return False
-    return lease.closing in FORCED or rules.close_ends
+    return lease.closing in FORCED or state.rules.close_ends
 
 
-def _revocable(lease: Lease, rules: SessionRules, now: datetime) -> bool:
+def _revocable(state: Envelope, lease: Lease, now: datetime) -> bool:
     """Whether the URL may still be made useless: unopened as far as is known, and not expired."""
     unopened = bool(lease.url) and now < lease.url_until
-    return unopened and not lease.revoked and rules.revoke_ends
+    able = state.capabilities.revoke and state.rules.revoke_ends
+    return unopened and not lease.revoked and able
 
 
 def _next_since(state: Envelope, wanted: Wanted) -> datetime:

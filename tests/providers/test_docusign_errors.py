@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sealwax.facts import EnvelopeStatus
+from sealwax.mutations import AddRecipients, DiscardDraft, Mutation, SendEnvelope, VoidEnvelope
 from sealwax.providers.base import (
     Locked,
     NeedsPerson,
@@ -19,7 +22,8 @@ from sealwax.providers.base import (
     is_outage,
 )
 from sealwax.providers.docusign import DocuSignAdapter
-from tests.providers.conversations import answer
+from tests.providers.conversations import answer, drive
+from tests.providers.samples import DEE, change
 
 READ = Request("Envelopes_GetEnvelope", "GET", "/envelopes/e")
 WRITE = Request("Envelopes_PutEnvelope", "PUT", "/envelopes/e", purpose="write", mutating=True)
@@ -115,6 +119,59 @@ def test_error_details_inside_a_read_are_not_the_read_s() -> None:
     assert refused(WRITE, 200, {"errorDetails": {"errorCode": "SUCCESS"}}) is None
     inside = {"envelopeDocuments": [{"errorDetails": error("Hourly_Apiinvocation_Limit_Exceeded")}]}
     assert type(refused(WRITE, 200, inside)) is RateLimited
+
+
+DELETED = ("Documents_DeleteDocuments", "DOCUMENT_DOES_NOT_EXIST", "documents")
+REMOVED = ("Recipients_DeleteRecipients", "UNKNOWN_ENVELOPE_RECIPIENT", "signers")
+
+
+@pytest.mark.parametrize(("operation", "code", "key"), [DELETED, REMOVED])
+def test_a_delete_of_what_is_gone_is_done(operation: str, code: str, key: str) -> None:
+    """Per item, or of one item alone; the same code of another operation is a refusal."""
+    gone, other = {"errorDetails": error(code)}, {"errorDetails": error("RECIPIENT_UPDATE_FAILED")}
+    delete = replace(WRITE, operation=operation, method="DELETE", json={key: [{}, {}]})
+    assert refused(delete, 200, {key: [gone, {}]}) is None
+    assert refused(delete, 200, {key: [gone, other]}).code == "RECIPIENT_UPDATE_FAILED"
+    assert type(refused(delete, 400, error(code))) is ProviderRejected
+    assert refused(replace(delete, json={key: [{}]}), 400, error(code)) is None
+    assert type(refused(WRITE, 200, {key: [gone]})) is ProviderRejected
+
+
+@pytest.mark.parametrize(
+    ("mutation", "code"),
+    [
+        (VoidEnvelope("no"), "ENVELOPE_CANNOT_VOID_INVALID_STATE"),
+        (SendEnvelope(), "ENVELOPE_INVALID_STATUS"),
+        (AddRecipients((DEE,)), "envelope_invalid_status"),
+        (DiscardDraft(), "ENVELOPE_NOT_IN_FOLDER"),
+    ],
+)
+def test_a_wrong_state_at_a_second_try_is_looked_into(mutation: Mutation, code: str) -> None:
+    """It may be the first try's own effect, late: not refused, unknown. A first try is refused."""
+    sent = isinstance(mutation, VoidEnvelope)
+    first = change(mutation, EnvelopeStatus.SENT if sent else EnvelopeStatus.CREATED)
+    again = replace(first, attempt=2)
+    adapter = DocuSignAdapter()
+    answers = [answer({}), answer(error(code), 400)]
+    reads_first = isinstance(mutation, AddRecipients)
+    with pytest.raises(OutcomeUnknown, match="earlier try"):
+        drive(adapter.mutate("e", again, {}), *(answers if reads_first else answers[1:]))
+    with pytest.raises(ProviderRejected):
+        drive(adapter.mutate("e", first, {}), answers[1])
+    other = answer(error("INVALID_REQUEST_BODY"), 400)
+    with pytest.raises(ProviderRejected):
+        drive(adapter.mutate("e", again, {}), *(answers[:1] if reads_first else ()), other)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("USER_LACKS_PERMISSIONS", 403), ("BURST_APIINVOCATION_LIMIT_EXCEEDED", 400), ("X", 404)],
+)
+def test_a_provider_that_refuses_is_not_out(code: str, status: int) -> None:
+    """Limits, permissions and refusals are no outage; nor is an ambiguous answer."""
+    assert not is_outage(refused(WRITE, status, error(code)))
+    assert not is_outage(refused(WRITE, 400, error("UNSPECIFIED_ERROR")))
+    assert not is_outage(None)
 
 
 def test_a_long_message_is_cut() -> None:
