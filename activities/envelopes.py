@@ -20,6 +20,7 @@ from sealwax.calls import (
     Archived,
     ArchivedDocument,
     AskBridge,
+    Bin,
     Bind,
     BridgeUp,
     Close,
@@ -78,9 +79,10 @@ class Target(Message):
 
 
 class RegisterInput(Target):
-    """Input of ``register``."""
+    """Input of ``register``. ``first_run_id``: of the first of the workflow's runs."""
 
     call: Register
+    first_run_id: str = ""
 
 
 class CreateInput(Target):
@@ -93,6 +95,12 @@ class FindCreatedInput(Target):
     """Input of ``find_created``."""
 
     call: FindCreated
+
+
+class BinInput(Target):
+    """Input of ``bin``."""
+
+    call: Bin
 
 
 class BindInput(Target):
@@ -147,6 +155,7 @@ INPUTS: dict[str, type[Target]] = {
     "register": RegisterInput,
     "create": CreateInput,
     "find_created": FindCreatedInput,
+    "bin": BinInput,
     "bind": BindInput,
     "mutate": MutateInput,
     "read": ReadInput,
@@ -198,6 +207,11 @@ class EnvelopeActivities:
         """Look for what an unanswered create may have made."""
         return await _outcome(self._find_created(given), given.deadline_s, mutating=False)
 
+    @activity.defn(name="bin")
+    async def bin(self, given: BinInput) -> Outcome:
+        """Put an orphan draft into the bin, if a draft is what it is."""
+        return await _outcome(self._bin(given), given.deadline_s, mutating=False)
+
     @activity.defn(name="bind")
     async def bind(self, given: BindInput) -> Outcome:
         """Write the provider's envelope id into the registry."""
@@ -245,12 +259,15 @@ class EnvelopeActivities:
             business_key_digest=keys.business_key_digest(given.account, given.business_key),
             workflow_id=given.workflow_id,
             provider=identity.provider,
+            run_id=given.first_run_id,
         )
+        earlier = row.run_id != given.first_run_id
         return Registered(
             provider=identity.provider,
             provider_account_id=identity.account_id,
             timing=self._timing,
             provider_envelope_id=row.provider_envelope_id,
+            asked_before=row.created_at if earlier else None,
             rules=self._rules,
             return_origins=self._return_origins,
             capabilities=identity.capabilities,
@@ -264,6 +281,10 @@ class EnvelopeActivities:
 
     async def _find_created(self, given: FindCreatedInput) -> Outcome:
         return Found(await self._provider(given).find_created(given.call))
+
+    async def _bin(self, given: BinInput) -> Outcome:
+        await self._provider(given).bin_draft(given.call.provider_envelope_id)
+        return Done()
 
     async def _bind(self, given: BindInput) -> Outcome:
         await self._registry.bind(given.workflow_id, given.call.provider_envelope_id)

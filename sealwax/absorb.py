@@ -15,6 +15,7 @@ from sealwax import patience
 from sealwax.calls import (
     Applied,
     Archived,
+    Bin,
     Bind,
     BridgeUp,
     Call,
@@ -56,6 +57,8 @@ from sealwax.memory import Answer, AnswerState, remembering
 from sealwax.merge import Expected
 from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
+from sealwax.orphans import ambiguous, binned, spotted
+from sealwax.orphans import seen as seen_with_our_mark
 from sealwax.session import End, granted, opened, turned_away
 
 
@@ -102,7 +105,9 @@ def received(state: Envelope, event: ProviderEvent, now: datetime) -> Envelope:
         state.provider_account_id.casefold(),
         state.provider_envelope_id.casefold(),
     ):
-        return replace(state, events_foreign=state.events_foreign + 1)
+        # An orphan draft of ours would be heard of like this.
+        search = spotted(state.orphans, now)
+        return replace(state, events_foreign=state.events_foreign + 1, orphans=search)
     at = event.received_at or now
     state = replace(
         state,
@@ -130,16 +135,16 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
     match outcome:
         case Unknown(reason=reason) if isinstance(call, Create) and _idempotent(state, now):
             again = NotSent(f"no answer ({reason}), under an idempotency key", cause="transient")
-            return _postponed(state, again, now)
+            return _postponed(state, call, again, now)
         case Unknown(reason=reason) if isinstance(call, Create | Mutate):
             return _lost(state, call, reason, started_at, now)
         case NotSent() | Unknown():
-            return _postponed(state, outcome, now)
+            return _postponed(state, call, outcome, now)
         case Rejected():
             return _rejected(state, call, outcome, now)
         case _:
             pass
-    state = replace(state, retry_at=None, failures={}, attention="")
+    state = replace(state, retry_at=None, failures={}, attention="", blocked="")
     match outcome:
         case Registered():
             state = replace(
@@ -152,11 +157,13 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
                 return_origins=outcome.return_origins,
                 capabilities=outcome.capabilities,
             )
-            return _adopted(state, outcome.provider_envelope_id, now)
+            if outcome.asked_before is not None:
+                state = replace(state, opened_at=min(state.opened_at, outcome.asked_before))
+            return _of_earlier_life(state, outcome, now)
         case Applied() if isinstance(call, Create):
-            return _created(state, call, outcome, now)
+            return draft_created(state, call, outcome, now)
         case Applied() if isinstance(call, Mutate):
-            return _applied(state, call, outcome, now)
+            return mutation_applied(state, call, outcome, now)
         case Found(provider_envelope_ids=ids) if isinstance(call, FindCreated):
             return _found(state, call, ids, started_at, now)
         case Observed(observation=seen) if isinstance(call, Read):
@@ -169,10 +176,14 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
             return _of_session(state, call, outcome, started_at, now)
         case Done() if isinstance(call, RevokeView):
             return _revoked(state, now)
+        case Done() if isinstance(call, Bin):
+            search = binned(state.orphans, call.provider_envelope_id)
+            return told(replace(state, orphans=search), now, "an orphan draft was binned")
         case Done() if isinstance(call, Close):
             return told(replace(state, closed=True), now, f"closed: {state.status}")
         case _:
-            return _postponed(state, NotSent(f"{call.kind} was answered by {outcome.kind}"), now)
+            misfit = NotSent(f"{call.kind} was answered by {outcome.kind}")
+            return _postponed(state, call, misfit, now)
 
 
 def _idempotent(state: Envelope, now: datetime) -> bool:
@@ -196,7 +207,7 @@ def _lost(
     return told(state, now, f"{_named(call)}: no answer ({reason}); looking whether it landed")
 
 
-def _postponed(state: Envelope, outcome: NotSent | Unknown, now: datetime) -> Envelope:
+def _postponed(state: Envelope, call: Call, outcome: NotSent | Unknown, now: datetime) -> Envelope:
     """Certainly without effect, or only a look: to be made again, when its class says."""
     cause: Cause = outcome.cause if isinstance(outcome, NotSent) else "transient"
     asked_s = outcome.retry_after_s if isinstance(outcome, NotSent) else None
@@ -208,7 +219,7 @@ def _postponed(state: Envelope, outcome: NotSent | Unknown, now: datetime) -> En
     if patience.needs_a_person(cause, failures, state.timing):
         words = patience.patience(cause, state.timing).words
         said = f"{words} ({count} in a row; {outcome.reason})"
-        state = replace(state, attention=said)
+        state = replace(state, attention=said, blocked=_blocks(call))
     return replace(
         state,
         failures={**failures, cause: count},
@@ -224,9 +235,9 @@ def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> 
         return _session_rejected(state, call, outcome, now)
     if outcome.needs_person or not isinstance(call, Create | Mutate):
         wait = timedelta(seconds=state.timing.attention_retry_s)
-        state = replace(state, attention=said, retry_at=now + wait)
+        state = replace(state, attention=said, blocked=_blocks(call), retry_at=now + wait)
         return told(state, now, f"{_named(call)}: needs a person ({said})")
-    state = replace(state, retry_at=None, failures={}, attention="")
+    state = replace(state, retry_at=None, failures={}, attention="", blocked="")
     state = answered(state, "rejected", outcome.code, outcome.message)
     state = told(state, now, f"{_named(call)}: rejected by the provider ({outcome.code})")
     if isinstance(call, Create):
@@ -235,17 +246,24 @@ def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> 
     return replace(state, refresh_wanted=True)
 
 
-def _adopted(state: Envelope, provider_envelope_id: str, now: datetime) -> Envelope:
-    if not provider_envelope_id:
-        return state
+def _of_earlier_life(state: Envelope, registered: Registered, now: datetime) -> Envelope:
+    """What an earlier life of this envelope, which Temporal has forgotten, had come to."""
     definition = state.order.definition
-    call = Create(definition, numbered(state, definition), "", "", attempt=0)
-    applied = Applied(provider_envelope_id=provider_envelope_id)
-    state = _created(state, call, applied, now)
-    return replace(state, refresh_wanted=True)
+    numbers = numbered(state, definition)
+    if registered.provider_envelope_id:
+        call = Create(definition, numbers, "", "", attempt=0)
+        adopted = Applied(provider_envelope_id=registered.provider_envelope_id)
+        state = draft_created(state, call, adopted, now)
+        return replace(told(state, now, "made by an earlier run"), refresh_wanted=True)
+    if registered.asked_before is None:
+        return state
+    # It may have been made, and its answer lost with the run.
+    call = Create(definition, numbers, "", "", attempt=1)
+    return _lost(state, call, "an earlier run may have made it", now, now)
 
 
-def _created(state: Envelope, call: Create, applied: Applied, now: datetime) -> Envelope:
+def draft_created(state: Envelope, call: Create, applied: Applied, now: datetime) -> Envelope:
+    """The draft stands at the provider; webhooks that were held for it are taken in."""
     held, before = state.held, state
     state = replace(
         state,
@@ -256,6 +274,9 @@ def _created(state: Envelope, call: Create, applied: Applied, now: datetime) -> 
         facts=state.facts.joined((*applied.facts, Fact(EnvelopeStatus.CREATED))),
         held=(),
     )
+    if call.attempt > 1:
+        from_at = now + timedelta(seconds=_outcome_s(state))
+        state = replace(state, orphans=ambiguous(state.orphans, call.attempt, from_at))
     state = _with_incarnations(state, applied.incarnations, superseding=state.facts)
     state = answered(revised(before, state), "applied")
     state = told(state, now, "draft created")
@@ -264,7 +285,8 @@ def _created(state: Envelope, call: Create, applied: Applied, now: datetime) -> 
     return state
 
 
-def _applied(state: Envelope, call: Mutate, applied: Applied, now: datetime) -> Envelope:
+def mutation_applied(state: Envelope, call: Mutate, applied: Applied, now: datetime) -> Envelope:
+    """The mutation at the head of the queue took effect; its caller gets the answer."""
     removed = state.removed
     numbers = {**state.numbers, **call.numbers}
     if isinstance(call.mutation, RemoveRecipients):
@@ -287,15 +309,25 @@ def _found(
 ) -> Envelope:
     unknown = state.unknown
     if unknown is None or not isinstance(unknown.call, Create):
-        return state
+        return _with_orphans(state, ids, now)
     if not ids:
         blind = not (look.transaction_ids or look.marker)
         return _not_seen(state, unknown, blind, started_at, now)
-    state = _created(state, unknown.call, Applied(provider_envelope_id=ids[0]), now)
+    state = draft_created(state, unknown.call, Applied(provider_envelope_id=ids[0]), now)
     state = told(state, now, "the create had landed; its envelope was found and adopted")
     if len(ids) > 1:
-        state = replace(state, attention=f"{len(ids)} envelopes bear this one's mark")
+        search = ambiguous(state.orphans, unknown.call.attempt, now)
+        state = _with_orphans(replace(state, orphans=search), ids, now)
     return replace(state, refresh_wanted=True)
+
+
+def _with_orphans(state: Envelope, ids: tuple[str, ...], now: datetime) -> Envelope:
+    search = seen_with_our_mark(state.orphans, ids, state.provider_envelope_id)
+    more = len(search.spare) - len(state.orphans.spare)
+    state = replace(state, orphans=search)
+    if not more:
+        return state
+    return told(state, now, f"an unanswered create left {more} more envelope; it is to be binned")
 
 
 def _read(
@@ -312,7 +344,7 @@ def _read(
     if verdict:
         guids = {r.recipient: r.incarnation for r in seen.recipients if r.incarnation}
         state = told(state, now, f"{_named(mutate)}: it had landed")
-        return _applied(state, mutate, Applied(seen.facts, guids), now)
+        return mutation_applied(state, mutate, Applied(seen.facts, guids), now)
     return _not_seen(state, unknown, verdict is None, started_at, now)
 
 
@@ -451,7 +483,7 @@ def _confirmed(state: Envelope, seen: Observation, now: datetime) -> Envelope:
     state = replace(state, confirm_tries=state.confirm_tries + 1, final_since=now)
     if state.confirm_tries >= 3:
         said = f"the provider shows {seen.status} where {state.status} was reported"
-        return replace(state, attention=said)
+        return replace(state, attention=said, blocked="confirm")
     return state
 
 
@@ -476,3 +508,13 @@ def _line(state: Envelope, now: datetime, text: str) -> tuple[Entry, ...]:
 
 def _named(call: Call) -> str:
     return described(call.mutation) if isinstance(call, Mutate) else call.kind
+
+
+def _blocks(call: Call) -> str:
+    """What cannot go on while this call does not succeed."""
+    return call.why if isinstance(call, Read) else call.kind
+
+
+def _outcome_s(state: Envelope) -> float:
+    """How long after a call was made it may still take effect."""
+    return state.timing.call_deadline_s + state.timing.outcome_settle_s

@@ -16,6 +16,7 @@ from sealwax.absorb import answered, enqueued, finished, known, received, told
 from sealwax.calls import (
     Archive,
     AskBridge,
+    Bin,
     Bind,
     Call,
     Close,
@@ -51,6 +52,7 @@ from sealwax.mutations import (
     project,
 )
 from sealwax.observations import TOLD_BY_TABS
+from sealwax.resolving import Resolved, resolved
 from sealwax.session import (
     End,
     Sessions,
@@ -116,6 +118,13 @@ class SessionClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonDecided:
+    """A person answered what the envelope had asked."""
+
+    decision: Resolved
+
+
+@dataclass(frozen=True, slots=True)
 class EventsReceived:
     """Webhooks arrived, verified and normalised; ``unreadable`` batches could not be read."""
 
@@ -141,6 +150,7 @@ EnvelopeEvent = (
     | SessionPinged
     | SessionReturned
     | SessionClosed
+    | PersonDecided
     | EventsReceived
     | CallFinished
     | Woke
@@ -192,6 +202,8 @@ def advance(
             pass
         case SessionAsked() | SessionPinged() | SessionReturned() | SessionClosed():
             state = replace(state, sessions=_heard(state.sessions, event, now))
+        case PersonDecided(decision=decision):
+            state = resolved(state, decision, now)
         case EventsReceived(events=events, unreadable=unreadable):
             if unreadable:
                 state = replace(state, events_unreadable=state.events_unreadable + unreadable)
@@ -303,9 +315,12 @@ def _next(state: Envelope, now: datetime) -> Call | datetime | None:
         return _call_of(state, head)
     if isinstance(session, OpenView | Read):
         return session
+    orphan = _orphan_step(state, now)
+    if orphan is not None and not isinstance(orphan, datetime):
+        return orphan
     if state.final and not state.queue:
         return _closing(state, now)
-    times = [t for t in (refresh_at, session) if isinstance(t, datetime)]
+    times = [t for t in (refresh_at, session, orphan) if isinstance(t, datetime)]
     return min(times, default=None)
 
 
@@ -313,13 +328,34 @@ def _look(state: Envelope, unknown: UnknownOutcome, now: datetime) -> Call:
     if isinstance(unknown.call, Mutate):
         return Read("look", with_tabs=unknown.call.mutation.kind in TOLD_BY_TABS)
     able = state.capabilities
-    ids: tuple[str, ...] = ()
     # Once the provider has forgotten them, that nothing bears them tells nothing.
-    if able.reference_s is not None and now < unknown.since + timedelta(seconds=able.reference_s):
-        attempts = range(1, unknown.call.attempt + 1)
-        ids = tuple(keys.transaction_id(state.workflow_id, attempt) for attempt in attempts)
-    marker = unknown.call.marker if able.marker_search else ""
+    still = able.reference_s is not None and now < unknown.since + timedelta(
+        seconds=able.reference_s
+    )
+    return _find_created(state, unknown.call.attempt if still else 0)
+
+
+def _find_created(state: Envelope, attempts: int) -> FindCreated:
+    """A search by our mark and by the transaction ids of the first so many creates."""
+    ids = tuple(keys.transaction_id(state.workflow_id, n) for n in range(1, attempts + 1))
+    marker = _marker(state) if state.capabilities.marker_search else ""
     return FindCreated(ids, marker, since=state.opened_at)
+
+
+def _orphan_step(state: Envelope, now: datetime) -> Call | datetime | None:
+    """The next step of the search for orphan drafts, or when it is due."""
+    search = state.orphans
+    if search.spare:
+        return Bin(search.spare[0])
+    if search.look_at is None or (state.final and not search.owed):
+        return None
+    if now < search.look_at:
+        return search.look_at
+    return _find_created(state, search.attempts)
+
+
+def _marker(state: Envelope) -> str:
+    return keys.digest(("marker", state.workflow_id))
 
 
 def _refresh_at(state: Envelope, now: datetime) -> datetime | None:
@@ -339,8 +375,7 @@ def _call_of(state: Envelope, head: Pending) -> Call:
     attempt = head.attempts + 1
     if isinstance(mutation, CreateEnvelope):
         transaction_id = keys.transaction_id(state.workflow_id, attempt)
-        marker = keys.digest(("marker", state.workflow_id))
-        return Create(after, numbers, transaction_id, marker, attempt)
+        return Create(after, numbers, transaction_id, _marker(state), attempt)
     numbers = {**state.numbers, **numbers}
     return Mutate(
         head.operation_id, mutation, state.status, state.definition, after, numbers, attempt
@@ -354,4 +389,6 @@ def _closing(state: Envelope, now: datetime) -> Call | datetime | None:
         return Read("confirm") if now >= due else due
     if state.status is EnvelopeStatus.COMPLETED and state.archive is None:
         return Archive()
+    if state.orphans.owed:
+        return state.orphans.look_at
     return Close(state.status)

@@ -374,13 +374,7 @@ class Asking:
         return answer
 
     async def _looked_up(self) -> MutationResult | None:
-        try:
-            answer: MutationResult | None = await self._handle.query(
-                QUERY_ANSWER, self._submit.operation_id, result_type=_RESULT_OR_NONE
-            )
-        except WorkflowQueryFailedError:
-            return None
-        return answer
+        return await looked_up(self._handle, self._submit.operation_id)
 
     async def _from_the_closed(self) -> MutationResult:
         # A closed envelope still knows its answers, and a repeated request gets its own.
@@ -396,3 +390,31 @@ class Asking:
                 " give each request its own id",
             )
         return answer
+
+
+async def answer_to(
+    handle: WorkflowHandle[Any, Any], operation_id: str, patience: Patience
+) -> MutationResult | None:
+    """The answer to an operation of earlier, once there is one; None for an id that is new.
+
+    Raises ``NoAnswerYet``, ``UnknownEnvelope``, ``TemporalRefused``.
+    """
+    while True:
+        answer = await insist(
+            lambda: looked_up(handle, operation_id), patience, operation_id, QUERY_TIMEOUT_S
+        )
+        if answer is None or answer.state != "waiting":
+            return answer
+        if not await patience.pause(random.uniform(POLL_MIN_S, 2 * POLL_MIN_S)):
+            raise no_answer(f"{answer.position} stand before it", operation_id)
+
+
+async def looked_up(handle: WorkflowHandle[Any, Any], operation_id: str) -> MutationResult | None:
+    """How an operation stands, without waiting; None where the workflow does not know it."""
+    try:
+        answer: MutationResult | None = await handle.query(
+            QUERY_ANSWER, operation_id, result_type=_RESULT_OR_NONE
+        )
+    except WorkflowQueryFailedError:
+        return None
+    return answer

@@ -104,6 +104,14 @@ class FindCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class Bin:
+    """Put an orphan draft into the bin. It is only done to a draft: what was sent stays."""
+
+    provider_envelope_id: str
+    kind: Literal["bin"] = "bin"
+
+
+@dataclass(frozen=True, slots=True)
 class Bind:
     """Write the provider's envelope id into the registry, so that webhooks find their workflow."""
 
@@ -185,6 +193,7 @@ Call = (
     Register
     | Create
     | FindCreated
+    | Bin
     | Bind
     | Mutate
     | Read
@@ -201,7 +210,8 @@ class Registered:
     """The row stands, and these are the operator's choices for this envelope.
 
     ``provider_account_id`` is the account as the provider signs it in webhooks.
-    ``provider_envelope_id`` is set where an earlier life of the envelope bound one.
+    ``asked_before``: since when an earlier life of the envelope, of which Temporal knows nothing
+    any more, stands in the registry; ``provider_envelope_id`` is set where it had bound one.
     ``return_origins`` lists where signers may be sent after signing, such as
     ``https://app.example.com``.
     """
@@ -213,6 +223,7 @@ class Registered:
     rules: SessionRules = field(default_factory=SessionRules)
     return_origins: tuple[str, ...] = ()
     capabilities: Capabilities = field(default_factory=Capabilities)
+    asked_before: datetime | None = None
     kind: Literal["registered"] = "registered"
 
 

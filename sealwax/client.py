@@ -33,6 +33,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from sealwax import keys, messages
 from sealwax.answers import (
     ClientError,
+    Conflict,
     EnvelopeAborted,
     MutationRefused,
     MutationRejected,
@@ -43,6 +44,7 @@ from sealwax.answers import (
     insist,
 )
 from sealwax.definition import Recipient, Refusal, RefusalCode
+from sealwax.editing import SavedElsewhere
 from sealwax.envelope import Order
 from sealwax.facts import EnvelopeStatus
 from sealwax.handle import ANSWER_TIMEOUT_S, EnvelopeHandle, status_named
@@ -52,6 +54,7 @@ from sealwax.signers import LiveSession, SessionRefused
 
 __all__ = [
     "ClientError",
+    "Conflict",
     "DocumentFile",
     "EnvelopeAborted",
     "EnvelopeClient",
@@ -61,6 +64,7 @@ __all__ = [
     "MutationRefused",
     "MutationRejected",
     "NoAnswerYet",
+    "SavedElsewhere",
     "SessionRefused",
     "TemporalRefused",
     "UnknownEnvelope",

@@ -44,6 +44,7 @@ class RefusalCode(StrEnum):
     BUSINESS_KEY_REUSED = "business_key_reused"
     BAD_KEY = "bad_key"
     CLOSED = "closed"
+    NOTHING_TO_DECIDE = "nothing_to_decide"
     ALREADY_OPEN = "already_open"
     NOT_EMBEDDED = "not_embedded"
     BAD_RETURN_URL = "bad_return_url"

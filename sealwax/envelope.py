@@ -26,6 +26,7 @@ from sealwax.facts import (
 from sealwax.memory import OPERATIONS_MAX, Answer, Memory, same_request
 from sealwax.merge import Changed, ConflictView, Expected
 from sealwax.mutations import Mutation, Projection, project
+from sealwax.orphans import Orphans
 from sealwax.session import SessionRules, Sessions
 
 CREATE_OPERATION = "sealwax:create"
@@ -131,6 +132,8 @@ class Envelope:
     archive: tuple[ArchivedDocument, ...] | None = None
     closed: bool = False
     attention: str = ""
+    blocked: str = ""
+    orphans: Orphans = field(default_factory=Orphans)
     capabilities: Capabilities = field(default_factory=Capabilities)
     rules: SessionRules = field(default_factory=SessionRules)
     return_origins: tuple[str, ...] = ()

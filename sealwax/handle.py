@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
-from uuid import uuid4
 
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus
 
-from sealwax import keys, messages
-from sealwax.answers import (
-    QUERY_TIMEOUT_S,
-    Asking,
-    ClientError,
-    EnvelopeAborted,
-    MutationRefused,
-    MutationRejected,
-    Patience,
-    insist,
-    no_answer,
-)
-from sealwax.definition import Recipient, Refusal, RefusalCode, Tab
-from sealwax.envelope import DuringSession
+from sealwax import messages
+from sealwax.answers import ClientError, EnvelopeAborted, Patience, insist, no_answer
+from sealwax.changes import EnvelopeChanges
+from sealwax.definition import Refusal, RefusalCode
 from sealwax.facts import FINAL, EnvelopeStatus
-from sealwax.intake import BlobSink, File, stored_documents
-from sealwax.messages import MutationResult, SessionTicket, Snapshot, Submit, TimelineEntry
-from sealwax.mutations import (
-    AddDocuments,
-    AddRecipients,
-    ChangeMessage,
-    CorrectEnvelope,
-    DiscardDraft,
-    Mutation,
-    RemoveDocuments,
-    RemoveRecipients,
-    ReorderRouting,
-    ReplaceDocument,
-    SendEnvelope,
-    SetTabs,
-    UpdateRecipient,
-    VoidEnvelope,
-)
+from sealwax.messages import SessionTicket, Snapshot, TimelineEntry
 from sealwax.signers import LiveSession, SessionAsking, session_request
 
 ANSWER_TIMEOUT_S = 30.0
@@ -62,181 +34,8 @@ _LADDER = (
 _ALIVE = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
 
 
-class EnvelopeHandle:
-    """One envelope. Every change may be given an ``operation_id`` to be repeated safely by."""
-
-    def __init__(
-        self, account: str, key: str, workflow: WorkflowHandle[Any, Any], blobs: BlobSink
-    ) -> None:
-        self.account = account
-        self.key = key
-        self._workflow = workflow
-        self._blobs = blobs
-
-    @property
-    def workflow_id(self) -> str:
-        """The id of the envelope's workflow."""
-        return self._workflow.id
-
-    async def mutate(
-        self,
-        mutation: Mutation,
-        operation_id: str | None = None,
-        timeout_s: float | None = None,
-        *,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Ask for a change and return its result when it has been applied at the provider.
-
-        The same ``operation_id`` gives the same result and never a second effect; without one, an
-        id is made for this call. Without ``timeout_s`` it waits as long as it takes. A change that
-        would disturb a signer in session waits for the session's end; with ``during_session``
-        "end" it ends the session, which may lose what was typed. Raises
-        ``Refusal`` (``MutationRefused`` where it was accepted first), ``MutationRejected``,
-        ``UnknownEnvelope``, ``NoAnswerYet``, ``TemporalRefused``.
-        """
-        operation = str(uuid4()) if operation_id is None else operation_id
-        keys.check_opaque(operation, "operation id")
-        submit = Submit(operation_id=operation, mutation=mutation, during_session=during_session)
-        result = await Asking(self._workflow, submit, timeout_s).result()
-        if result.state == "refused":
-            raise MutationRefused(result)
-        if result.state == "rejected":
-            raise MutationRejected(result)
-        return result
-
-    async def send(self, operation_id: str | None = None) -> MutationResult:
-        """Send the draft."""
-        return await self.mutate(SendEnvelope(), operation_id)
-
-    async def void(
-        self,
-        reason: str,
-        operation_id: str | None = None,
-        *,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Void the envelope in process, for good. ``reason``: 1 to 200 characters."""
-        return await self.mutate(VoidEnvelope(reason), operation_id, during_session=during_session)
-
-    async def discard(self, operation_id: str | None = None) -> MutationResult:
-        """Put the draft into the bin."""
-        return await self.mutate(DiscardDraft(), operation_id)
-
-    async def add_recipients(
-        self, *recipients: Recipient, operation_id: str | None = None
-    ) -> MutationResult:
-        """Add recipients under ids that the envelope does not have."""
-        return await self.mutate(AddRecipients(recipients), operation_id)
-
-    async def update_recipient(
-        self,
-        recipient_id: str,
-        *,
-        name: str | None = None,
-        email: str | None = None,
-        routing_order: int | None = None,
-        operation_id: str | None = None,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Change a recipient; what is None stays."""
-        change = UpdateRecipient(recipient_id, name, email, routing_order)
-        return await self.mutate(change, operation_id, during_session=during_session)
-
-    async def remove_recipients(
-        self,
-        *recipient_ids: str,
-        operation_id: str | None = None,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Take recipients out."""
-        return await self.mutate(
-            RemoveRecipients(recipient_ids), operation_id, during_session=during_session
-        )
-
-    async def reorder_routing(
-        self,
-        orders: Mapping[str, int],
-        operation_id: str | None = None,
-        *,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Give recipients new routing orders, by recipient id."""
-        return await self.mutate(
-            ReorderRouting(dict(orders)), operation_id, during_session=during_session
-        )
-
-    async def set_tabs(
-        self,
-        recipient_id: str,
-        tabs: Iterable[Tab],
-        operation_id: str | None = None,
-        *,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Make a recipient's tabs exactly these."""
-        return await self.mutate(
-            SetTabs(recipient_id, tuple(tabs)), operation_id, during_session=during_session
-        )
-
-    async def add_documents(
-        self,
-        documents: Mapping[int, File],
-        operation_id: str | None = None,
-        *,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Add PDFs under document ids that the envelope does not have."""
-        stored = await stored_documents(self._blobs, documents)
-        return await self.mutate(AddDocuments(stored), operation_id, during_session=during_session)
-
-    async def replace_document(
-        self,
-        document_id: int,
-        document: File,
-        operation_id: str | None = None,
-        *,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Put another PDF in the place of a document."""
-        (stored,) = await stored_documents(self._blobs, {document_id: document})
-        return await self.mutate(
-            ReplaceDocument(stored), operation_id, during_session=during_session
-        )
-
-    async def remove_documents(
-        self,
-        *document_ids: int,
-        operation_id: str | None = None,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Take documents out."""
-        return await self.mutate(
-            RemoveDocuments(document_ids), operation_id, during_session=during_session
-        )
-
-    async def change_message(
-        self,
-        *,
-        subject: str | None = None,
-        message: str | None = None,
-        operation_id: str | None = None,
-    ) -> MutationResult:
-        """Change a draft's subject or message; what is None stays."""
-        return await self.mutate(ChangeMessage(subject, message), operation_id)
-
-    async def correct(
-        self,
-        *changes: UpdateRecipient,
-        subject: str | None = None,
-        message: str | None = None,
-        operation_id: str | None = None,
-        during_session: DuringSession = "wait",
-    ) -> MutationResult:
-        """Change several things of a sent envelope in one call; what is None stays."""
-        return await self.mutate(
-            CorrectEnvelope(subject, message, changes), operation_id, during_session=during_session
-        )
+class EnvelopeHandle(EnvelopeChanges):
+    """One envelope: its changes, its signing sessions, and how it stands."""
 
     async def open_session(
         self,
@@ -379,17 +178,6 @@ class EnvelopeHandle:
         if described.status not in _ALIVE:
             how = described.status.name.lower() if described.status else "lost"
             raise EnvelopeAborted(f"the envelope's workflow was {how} before the envelope closed")
-
-    async def _snapshot(self, patience: Patience) -> Snapshot:
-        found: Snapshot = await self._queried(messages.QUERY_SNAPSHOT, Snapshot, patience)
-        return found
-
-    async def _queried(self, query: str, kind: Any, patience: Patience) -> Any:
-        return await insist(
-            lambda: self._workflow.query(query, result_type=kind),
-            patience,
-            call_timeout_s=QUERY_TIMEOUT_S,
-        )
 
 
 def reached(snapshot: Snapshot, until: str) -> bool:

@@ -17,6 +17,7 @@ from sealwax.envelope import DuringSession, Envelope, Order
 from sealwax.facts import EnvelopeStatus, ProviderEvent, RecipientStatus
 from sealwax.merge import ConflictView, Expected
 from sealwax.mutations import Mutation
+from sealwax.resolving import Choice
 
 WORKFLOW = "envelope"
 TASK_QUEUE = "sealwax"
@@ -26,6 +27,7 @@ UPDATE_RESULT = "result"
 UPDATE_OPEN_SESSION = "open_session"
 UPDATE_SESSION = "session"
 UPDATE_CLOSE_SESSION = "close_session"
+UPDATE_RESOLVE = "resolve"
 SIGNAL_EVENTS = "provider_events"
 SIGNAL_SESSION = "session_signs"
 SIGNAL_RENEW = "renew"
@@ -199,6 +201,23 @@ class SessionTicket(Message):
     message: str = ""
 
 
+class Resolve(Message):
+    """A person's answer to what the envelope asks (``Snapshot.question``).
+
+    ``choice`` is one of the question's choices; ``provider_envelope_id`` goes with ``adopt``.
+    """
+
+    choice: Choice
+    provider_envelope_id: str = ""
+
+
+class QuestionView(Message):
+    """What only a person can decide: what is the matter, and each possible answer's meaning."""
+
+    text: str
+    choices: dict[Choice, str]
+
+
 class Ping(Message):
     """The provider asked for our ping URL: the page of this session was open at that time."""
 
@@ -283,6 +302,7 @@ class Snapshot(Message):
     in_flight: str
     signing: SigningView = SigningView()
     attention: str
+    question: QuestionView | None = None
     contradictions: tuple[str, ...]
     archive: tuple[ArchivedDocument, ...]
     closed: bool

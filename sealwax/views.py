@@ -24,6 +24,7 @@ from sealwax.messages import (
     DocumentView,
     Landing,
     MutationResult,
+    QuestionView,
     RecipientView,
     SessionTicket,
     SigningView,
@@ -31,6 +32,7 @@ from sealwax.messages import (
     TimelineEntry,
 )
 from sealwax.mutations import described
+from sealwax.resolving import question
 from sealwax.session import opened
 from sealwax.signing import held_by_session, why_waiting
 
@@ -88,6 +90,7 @@ def snapshot(state: Envelope) -> Snapshot:
         in_flight=summary(state.in_flight) if state.in_flight else "",
         signing=signing(state),
         attention=state.attention,
+        question=_question(state),
         contradictions=state.facts.contradictions(),
         archive=state.archive or (),
         closed=state.closed,
@@ -98,6 +101,11 @@ def snapshot(state: Envelope) -> Snapshot:
         last_event=state.last_event.text if state.last_event else "",
         last_event_at=state.last_event.at if state.last_event else None,
     )
+
+
+def _question(state: Envelope) -> QuestionView | None:
+    asked = question(state)
+    return QuestionView(text=asked.text, choices=dict(asked.choices)) if asked else None
 
 
 def signing(state: Envelope) -> SigningView:
@@ -281,6 +289,7 @@ def summary(call: Call) -> str:
         case _:
             return {
                 "register": "Register the envelope",
+                "bin": "Bin an orphan draft",
                 "bind": "Bind the provider's envelope id",
                 "archive": "Archive the completed documents",
                 "open_view": "Ask for a signing URL",
@@ -294,6 +303,10 @@ def card(state: Envelope) -> str:
     lines = [f"## {_ICONS[state.status]} {state.status}", ""]
     if state.attention:
         lines += [f"> ⚠️ **Needs attention:** {_plain(state.attention)}", ""]
+        asked = question(state)
+        choices = asked.choices.items() if asked else ()
+        lines += [f"- `sealwax resolve` with `{choice}`: {what}" for choice, what in choices]
+        lines += [""] if choices else []
     for said in state.facts.contradictions():
         lines += [f"> ⚠️ {_plain(said)}", ""]
     waited = waiting_on(state)

@@ -21,6 +21,7 @@ from sealwax.advance import (
     Finish,
     MutationAccepted,
     Perform,
+    PersonDecided,
     SessionAsked,
     SessionClosed,
     SessionPinged,
@@ -48,6 +49,7 @@ from sealwax.memory import Answer
 from sealwax.merge import Expected
 from sealwax.messages import SessionTicket
 from sealwax.mutations import Mutation
+from sealwax.resolving import Choice, Resolved, check_resolvable
 from sealwax.session import Lease, SessionRules
 from sealwax.signing import check_session
 from tests.builders import ACCOUNT_ID, ENVELOPE_ID, START, an_order
@@ -96,7 +98,7 @@ class Playbook:
             ACCOUNT_ID,
             TIMING,
             provider_envelope_id,
-            self.rules,
+            rules=self.rules,
             capabilities=capabilities or Capabilities(),
         )
         return self.expects("register").answers(outcome)
@@ -141,6 +143,12 @@ class Playbook:
     def closes(self, operation_id: str) -> Playbook:
         """The caller closes its session, or no longer waits for one."""
         return self._happens(SessionClosed(operation_id))
+
+    def decides(self, choice: Choice, provider_envelope_id: str = "") -> Playbook:
+        """A person answers what the envelope asks. Raises what the validator would."""
+        decision = Resolved(choice, provider_envelope_id)
+        check_resolvable(self.state, decision)
+        return self._happens(PersonDecided(decision))
 
     @property
     def lease(self) -> Lease:

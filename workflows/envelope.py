@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
         Finish,
         MutationAccepted,
         Perform,
+        PersonDecided,
         SessionAsked,
         SessionClosed,
         SessionPinged,
@@ -39,6 +40,7 @@ with workflow.unsafe.imports_passed_through():
     from sealwax.crypto import CryptoError, KeyUnknown
     from sealwax.definition import Refusal, RefusalCode, check_definition
     from sealwax.envelope import Envelope, position, waiting_on
+    from sealwax.resolving import Resolved, check_resolvable
     from sealwax.signing import check_session
     from workflows.policies import GRACE, HEARTBEAT_TIMEOUT, POLICIES
 
@@ -182,6 +184,20 @@ class EnvelopeWorkflow:
                     " it may close its own session alone",
                 )
             )
+
+    @workflow.update(name=messages.UPDATE_RESOLVE)
+    async def resolve(self, decided: messages.Resolve) -> messages.Snapshot:
+        """A person's decision where the envelope needs one. Never waits."""
+        self._take(PersonDecided(Resolved(decided.choice, decided.provider_envelope_id)))
+        return views.snapshot(self._state)
+
+    @resolve.validator
+    def _check_resolve(self, decided: messages.Resolve) -> None:
+        decision = Resolved(decided.choice, decided.provider_envelope_id)
+        try:
+            check_resolvable(self._state, decision)
+        except Refusal as refusal:
+            raise _error(refusal) from None
 
     @workflow.signal(name=messages.SIGNAL_SESSION)
     def session_signs(self, signs: RawValue) -> None:
@@ -327,6 +343,7 @@ class EnvelopeWorkflow:
 
     def _input(self, call: Call, deadline_s: float) -> activities.Target:
         return activities.INPUTS[call.kind](
+            first_run_id=workflow.info().first_execution_run_id,
             account=self._state.order.account,
             business_key=self._state.order.business_key,
             principal=self._state.order.principal,

@@ -38,6 +38,7 @@ POLICIES: dict[str, Policy] = {
     "register": Policy(AGAIN, 30.0),
     "create": Policy(ONCE),
     "find_created": Policy(AGAIN, 60.0),
+    "bin": Policy(AGAIN, 60.0),
     "bind": Policy(AGAIN, 30.0),
     "mutate": Policy(ONCE),
     "read": Policy(AGAIN, 60.0),

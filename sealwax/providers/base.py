@@ -178,6 +178,8 @@ class Adapter(Protocol):
 
     def find_created(self, call: FindCreated) -> Conversation[tuple[str, ...]]: ...
 
+    def bin_draft(self, provider_envelope_id: str) -> Conversation[None]: ...
+
     def read(self, provider_envelope_id: str, with_tabs: bool) -> Conversation[Observation]: ...
 
     def changes(self, since: datetime) -> Conversation[tuple[ProviderEvent, ...]]: ...
@@ -225,6 +227,13 @@ class Provider(Protocol):
 
     async def find_created(self, call: FindCreated) -> tuple[str, ...]:
         """The ids of envelopes that bear one of the transaction ids or the marker."""
+        ...
+
+    async def bin_draft(self, provider_envelope_id: str) -> None:
+        """Put a draft into the bin; one that is there already is fine.
+
+        Raises ``NeedsPerson`` where it is no draft, which is then left as it is.
+        """
         ...
 
     async def read(self, provider_envelope_id: str, with_tabs: bool) -> Observation:

@@ -105,6 +105,10 @@ class DocuSignAdapter:
                         _sort_in(entry, found, deleted)
         return tuple(sorted(found - deleted))
 
+    def bin_draft(self, provider_envelope_id: str) -> Conversation[None]:
+        """Put a draft into the bin; see ``docusign_mutations.bin_draft``."""
+        return docusign_mutations.bin_draft(provider_envelope_id)
+
     def read(self, provider_envelope_id: str, with_tabs: bool) -> Conversation[Observation]:
         """The envelope with recipients and documents (SPEC Envelopes_GetEnvelope)."""
         include = "recipients,documents,custom_fields" + (",tabs" if with_tabs else "")

@@ -31,7 +31,7 @@ from sealwax.mutations import (
     VoidEnvelope,
 )
 from sealwax.providers import docusign_shapes as shapes
-from sealwax.providers.base import Conversation, Request
+from sealwax.providers.base import Conversation, NeedsPerson, Request
 from sealwax.providers.docusign_errors import ask
 
 Contents = Mapping[str, bytes]
@@ -101,6 +101,22 @@ def _put_envelope(base: str, body: Any, query: Mapping[str, str] | None = None) 
         purpose="write",
         mutating=True,
     )
+
+
+def bin_draft(provider_envelope_id: str) -> Conversation[None]:
+    """Put an orphan draft into the bin, after a look that it is a draft."""
+    path = envelope_path(provider_envelope_id)
+    held = yield from ask(Request("Envelopes_GetEnvelope", "GET", path))
+    status = str(held.get("status") or "").lower()
+    if status == "deleted":
+        return
+    if status != "created":
+        raise NeedsPerson(
+            "ORPHAN_IN_PROCESS",
+            f"envelope {provider_envelope_id} bears this one's mark and is {status}; void it at the"
+            " provider if nobody wants it",
+        )
+    yield from _discard(provider_envelope_id)
 
 
 def _discard(provider_envelope_id: str) -> Conversation[Applied]:

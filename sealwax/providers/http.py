@@ -155,6 +155,11 @@ class HttpProvider:
         """The ids of envelopes that bear one of the transaction ids or the marker."""
         return await self._call(self._adapter.find_created(call), self._deadlines.read_s)
 
+    async def bin_draft(self, provider_envelope_id: str) -> None:
+        """Put a draft into the bin; one that is there already is fine."""
+        conversation = self._adapter.bin_draft(provider_envelope_id)
+        await self._call(conversation, self._deadlines.read_s)
+
     async def read(self, provider_envelope_id: str, with_tabs: bool) -> Observation:
         """The envelope as it stands."""
         conversation = self._adapter.read(provider_envelope_id, with_tabs)

@@ -42,7 +42,8 @@ class RegistryRow:
     """One envelope that was ever asked for. Kept when Temporal has forgotten its workflow.
 
     ``routing_token`` is the unguessable part of the envelope's webhook address.
-    ``provider_envelope_id`` is "" until bound, ``final_status`` "" until finished.
+    ``provider_envelope_id`` is "" until bound, ``final_status`` "" until finished. ``run_id`` is
+    of the first workflow run that asked for it.
     """
 
     account: str
@@ -52,6 +53,7 @@ class RegistryRow:
     provider_envelope_id: str
     final_status: str
     created_at: datetime
+    run_id: str = ""
 
 
 class Registry(Protocol):
@@ -61,9 +63,15 @@ class Registry(Protocol):
     """
 
     async def register(
-        self, *, account: str, business_key_digest: str, workflow_id: str, provider: str
+        self,
+        *,
+        account: str,
+        business_key_digest: str,
+        workflow_id: str,
+        provider: str,
+        run_id: str = "",
     ) -> RegistryRow:
-        """The row of this workflow, made now unless it stands already.
+        """The row of this workflow, made now, by this run, unless it stands already.
 
         Raises ``RegistryConflict`` where the workflow or the business key stands otherwise.
         """

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS envelope (
     provider_envelope_id TEXT,
     final_status TEXT NOT NULL DEFAULT '',
     created_at TEXT NOT NULL,
+    run_id TEXT NOT NULL DEFAULT '',
     UNIQUE (account, business_key_digest),
     UNIQUE (account, provider_envelope_id)
 ) STRICT, WITHOUT ROWID;
@@ -50,13 +51,17 @@ CREATE TABLE IF NOT EXISTS bridge (
 """
 _SELECT = """
 SELECT account, provider, workflow_id, routing_token, coalesce(provider_envelope_id, ''),
-       final_status, created_at, business_key_digest
+       final_status, created_at, run_id, business_key_digest
 FROM envelope WHERE """
 
 
 def open_registry(path: Path) -> SqliteRegistry:
     """The registry in this file, made where it is not there. Raises ``StoreUnusable``."""
-    return SqliteRegistry(open_writer(path, _SCHEMA, APPLICATION_ID))
+    connection = open_writer(path, _SCHEMA, APPLICATION_ID)
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(envelope)")}
+    if "run_id" not in columns:
+        connection.execute("ALTER TABLE envelope ADD COLUMN run_id TEXT NOT NULL DEFAULT ''")
+    return SqliteRegistry(connection)
 
 
 class SqliteRegistry:
@@ -67,7 +72,13 @@ class SqliteRegistry:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
 
     async def register(
-        self, *, account: str, business_key_digest: str, workflow_id: str, provider: str
+        self,
+        *,
+        account: str,
+        business_key_digest: str,
+        workflow_id: str,
+        provider: str,
+        run_id: str = "",
     ) -> RegistryRow:
         """See ``Registry.register``."""
         wanted = (account, provider, workflow_id, business_key_digest)
@@ -75,14 +86,20 @@ class SqliteRegistry:
         def work() -> RegistryRow:
             self._connection.execute(
                 "INSERT INTO envelope (account, provider, workflow_id, business_key_digest,"
-                " routing_token, created_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (*wanted, secrets.token_urlsafe(TOKEN_BYTES), datetime.now(UTC).isoformat()),
+                " routing_token, created_at, run_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (
+                    *wanted,
+                    secrets.token_urlsafe(TOKEN_BYTES),
+                    datetime.now(UTC).isoformat(),
+                    run_id,
+                ),
             )
             found = self._connection.execute(
                 _SELECT + "workflow_id = ? OR (account = ? AND business_key_digest = ?)",
                 (workflow_id, account, business_key_digest),
             ).fetchall()
-            if [(r[0], r[1], r[2], r[7]) for r in found] != [wanted]:
+            if [(r[0], r[1], r[2], r[8]) for r in found] != [wanted]:
                 raise RegistryConflict(
                     f"workflow {workflow_id} or its business key is registered with another"
                     " account, provider or key; use a new business key"
@@ -245,7 +262,9 @@ def _time(at: datetime) -> str:
 
 
 def _row(found: tuple[apsw.SQLiteValue, ...]) -> RegistryRow:
-    account, provider, workflow_id, token, envelope_id, status, created_at, _ = map(str, found)
+    account, provider, workflow_id, token, envelope_id, status, created_at, run_id, _ = map(
+        str, found
+    )
     return RegistryRow(
         account,
         provider,
@@ -254,4 +273,5 @@ def _row(found: tuple[apsw.SQLiteValue, ...]) -> RegistryRow:
         envelope_id,
         status,
         datetime.fromisoformat(created_at),
+        run_id,
     )
