@@ -22,11 +22,12 @@ from simulator.control_calls import (
     read_body,
     required_text,
 )
+from simulator.effects import envelope_effects, whole_truth
 from simulator.errors import unknown_recipient
 from simulator.model import Envelope, Recipient
 from simulator.oauth import Principal
 from simulator.service import Service
-from simulator.truth import envelope_truth, ledger_truth
+from simulator.truth import ledger_truth
 
 
 class Control:
@@ -114,7 +115,30 @@ class Control:
 
     async def get_envelope(self, request: Request) -> Response:
         """The truth about one envelope."""
-        return JSONResponse(envelope_truth(path_envelope(self._service, request)))
+        return JSONResponse(
+            envelope_effects(self._service.ledger, path_envelope(self._service, request))
+        )
+
+    async def remind(self, request: Request) -> Response:
+        """A reminder of an envelope falls due."""
+        envelope = path_envelope(self._service, request)
+        self._service.routing.remind(envelope)
+        return JSONResponse({"status": envelope.status})
+
+    async def expire(self, request: Request) -> Response:
+        """An envelope expires."""
+        envelope = path_envelope(self._service, request)
+        self._service.routing.expire(envelope)
+        return JSONResponse({"status": envelope.status})
+
+    async def get_truth(self, request: Request) -> Response:
+        """All envelopes with all that took effect, of one account (`?account=`) or all.
+
+        `?marker=NAME` also tells which envelopes share a value of the custom field NAME.
+        """
+        query = request.query_params
+        body = whole_truth(self._service.ledger, query.get("account"), query.get("marker"))
+        return JSONResponse(body)
 
     async def act(self, request: Request) -> Response:
         """A recipient acts: open, sign, decline, finish-later, autorespond, reassign."""
@@ -195,7 +219,10 @@ def routes(service: Service) -> list[Route]:
         ("PATCH", "/harms", control.patch_harms),
         ("POST", "/faults/settle", control.settle),
         ("GET", "/ledger", control.get_ledger),
+        ("GET", "/truth", control.get_truth),
         ("GET", "/envelopes/{envelope}", control.get_envelope),
+        ("POST", "/envelopes/{envelope}/remind", control.remind),
+        ("POST", "/envelopes/{envelope}/expire", control.expire),
         ("POST", "/envelopes/{envelope}/recipients/{recipient}/{action}", control.act),
         (
             "POST",

@@ -9,7 +9,8 @@ DocuSign offers locks and no compare-and-set). The ledger knows which ones were 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -98,12 +99,20 @@ class Fault:
 
 @dataclass
 class Write:
-    """One call that wanted to change something, and what became of its effect."""
+    """One call that wanted to change something, and what became of its effect.
+
+    `fingerprint` is the same for two calls that ask for the same, word for word. `changed` says
+    whether the call made a difference: to the definition, to the status or folder, or by a mail;
+    `mails` counts the latter.
+    """
 
     write_id: str
     call: Call
     envelope_id: str
+    fingerprint: str = ""
     accepted: bool = False
+    changed: bool = False
+    mails: int = 0
     at: datetime | None = None
     held: dict[Path, Any] = field(default_factory=dict)
     dropped: dict[Path, Any] = field(default_factory=dict)
@@ -128,6 +137,9 @@ class Write:
             "lost": self.lost,
             "answered": self.call.answered,
             "fault": self.call.fault or None,
+            "fingerprint": self.fingerprint,
+            "changed": self.changed,
+            "mails": self.mails,
             "summary": self.summary,
         }
 
@@ -192,9 +204,9 @@ class Ledger:
         self.faults.append(fault)
         return fault
 
-    def log_write(self, call: Call, envelope_id: str) -> Write:
+    def log_write(self, call: Call, envelope_id: str, fingerprint: str = "") -> Write:
         """Append a write, not yet accepted, to the log."""
-        write = Write(f"w{len(self.writes) + 1}", call, envelope_id)
+        write = Write(f"w{len(self.writes) + 1}", call, envelope_id, fingerprint)
         self.writes.append(write)
         return write
 
@@ -202,7 +214,7 @@ class Ledger:
         """Store a new envelope; from now on it is listed."""
         self.envelopes[envelope.envelope_id] = envelope
         self._commits[envelope.envelope_id] = []
-        write.envelope_id = envelope.envelope_id
+        write.envelope_id, write.changed = envelope.envelope_id, True
         write.summary = f"create {envelope.definition.email_subject!r}"
         self.accept(write)
         envelope.note("created")
@@ -225,6 +237,20 @@ class Ledger:
         write.at = now()
         write.summary = summary or write.summary
 
+    @contextmanager
+    def effect(self, write: Write, envelope: Envelope) -> Iterator[None]:
+        """Put all that changes of an envelope down to a write; nothing may be awaited within."""
+        before = (envelope.status, envelope.folder)
+        mailed = len(self.mails)
+        try:
+            yield
+        finally:
+            for mail in self.mails[mailed:]:
+                mail["writeId"] = write.write_id
+            write.mails += len(self.mails) - mailed
+            moved = before != (envelope.status, envelope.folder)
+            write.changed = write.changed or moved or len(self.mails) > mailed
+
     def begin(self, envelope: Envelope, write: Write) -> Pending:
         """Read the definition that a write will work on."""
         return Pending(write, envelope, envelope.definition, envelope.version)
@@ -246,6 +272,7 @@ class Ledger:
             for path in before.keys() | after.keys()
             if before.get(path, _MISSING) != after.get(path, _MISSING)
         }
+        write.changed = write.changed or bool(write.held)
         if pending.base_version != envelope.version:
             self.overlaps[envelope.account_id] = self.overlaps.get(envelope.account_id, 0) + 1
         self._mark_lost(pending, change, mint, before, after)
@@ -313,7 +340,11 @@ class Ledger:
         envelope.removed = [r for r in envelope.removed if r.recipient.guid not in alive]
 
     def mail(self, envelope: Envelope, recipient_id: str, to: str, why: str) -> None:
-        """Record a mail that the provider would have sent."""
+        """Record a mail that the provider would have sent.
+
+        `why`: sent, resent, corrected or reminder. `writeId` names the write that caused it, None
+        where a recipient or the clock did.
+        """
         self.mails.append(
             {
                 "at": stamp(now()),
@@ -322,6 +353,7 @@ class Ledger:
                 "recipientId": recipient_id,
                 "to": to,
                 "why": why,
+                "writeId": None,
             }
         )
 

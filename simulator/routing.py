@@ -119,6 +119,24 @@ class Routing:
         for recipient in self._waiting(envelope):
             self.resend_to(envelope, recipient, "resent")
 
+    def remind(self, envelope: Envelope) -> None:
+        """A reminder falls due: mail everybody whose turn it is (SPEC reminders).
+
+        The clock is the control API's; raises REMINDERS_OFF (our word) where none are enabled.
+        """
+        if envelope.status not in IN_PROCESS:
+            raise wrong_status("Sent", "Delivered")
+        if envelope.definition.notification.get("reminders", {}).get("reminderEnabled") != "true":
+            raise ProviderError("REMINDERS_OFF", "The envelope has no reminders enabled.")
+        for recipient in self._waiting(envelope):
+            if not recipient.embedded:
+                self._ledger.mail(envelope, recipient.recipient_id, recipient.email, "reminder")
+        envelope.note("reminded")
+
+    def expire(self, envelope: Envelope) -> None:
+        """The envelope expires, which voids it (SPEC expirations); the reason's text is ours."""
+        self.void(envelope, "The envelope has expired.")
+
     def resend_to(self, envelope: Envelope, recipient: Recipient, why: str) -> None:
         """Mail one recipient again, if the turn is his; embedded ones get no mail."""
         if envelope.progress_of(recipient).status not in ("sent", "delivered", "autoresponded"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +18,9 @@ from simulator.oauth import Principal
 from simulator.service import Service
 
 T = TypeVar("T")
+
+# Larger bodies are compared byte for byte: they carry documents.
+CANONICAL_BYTES = 64 * 1024
 
 _EDITABLE_NAMES = ("Created", "Sent", "Delivered", "Correct")
 
@@ -85,8 +90,18 @@ class Context:
     def log_write(self, envelope_id: str = "") -> Write:
         """This call's entry in the write log (made on first use)."""
         if self.write is None:
-            self.write = self.service.ledger.log_write(self.call, envelope_id)
+            self.write = self.service.ledger.log_write(self.call, envelope_id, self._fingerprint())
         return self.write
+
+    def _fingerprint(self) -> str:
+        """Digest of method, path, query and body; the order of a small body's keys is no matter."""
+        raw = self.raw
+        if len(raw) <= CANONICAL_BYTES:
+            with contextlib.suppress(ValueError, RecursionError):
+                raw = json.dumps(json.loads(raw), sort_keys=True).encode()
+        query = sorted(self.query.items())
+        head = json.dumps([self.call.method, self.call.path, query]).encode()
+        return hashlib.sha256(head + b"\n" + raw).hexdigest()[:32]
 
     async def change(
         self,
@@ -106,17 +121,19 @@ class Context:
         pending = self.service.ledger.begin(envelope, write)
         await self.service.processing()
         check(envelope)
-        result: T = self.service.ledger.commit(pending, apply)
-        self.service.sessions.changed(envelope.envelope_id, self.call.operation_id)
-        if after is not None:
-            after(envelope, result)
+        with self.service.ledger.effect(write, envelope):
+            result: T = self.service.ledger.commit(pending, apply)
+            self.service.sessions.changed(envelope.envelope_id, self.call.operation_id)
+            if after is not None:
+                after(envelope, result)
         return result
 
     async def move(self, envelope: Envelope, what: str, step: Callable[[Envelope], None]) -> None:
         """Change the progress of an envelope; `step` raises when its state forbids that."""
         write = self.log_write(envelope.envelope_id)
         await self.service.processing()
-        step(envelope)
+        with self.service.ledger.effect(write, envelope):
+            step(envelope)
         self.service.ledger.accept(write, what)
 
 

@@ -74,11 +74,12 @@ async def create(context: Context) -> Answer:
     if status == "sent":
         context.service.routing.require_complete(envelope)
     context.call.envelope_id = envelope.envelope_id
-    ledger.add(envelope, write)
-    context.service.connect.subscribe(envelope.envelope_id, subscriptions)
-    context.service.routing.created(envelope)
-    if status == "sent":
-        context.service.routing.send(envelope)
+    with ledger.effect(write, envelope):
+        ledger.add(envelope, write)
+        context.service.connect.subscribe(envelope.envelope_id, subscriptions)
+        context.service.routing.created(envelope)
+        if status == "sent":
+            context.service.routing.send(envelope)
     return Answer(
         201,
         {

@@ -19,6 +19,9 @@ HOOK = {
     "eventData": {"version": "restv2.1"},
 }
 
+# What the logs tell of an envelope; they end with the run.
+LOGS = {"effects", "repeats", "mails", "mailCounts"}
+
 
 async def test_envelopes_come_back_as_they_were(tmp_path: Path) -> None:
     """Documents, progress, tombstones and listeners: the ledger's truth of them is the same."""
@@ -36,7 +39,8 @@ async def test_envelopes_come_back_as_they_were(tmp_path: Path) -> None:
     assert subscribed
     async with Desk() as later:
         Keeper(later.service, file).load()
-        assert await later.truth(envelope) == before
+        after = await later.truth(envelope)
+        assert {k for k in before if before[k] != after[k]} <= LOGS
         assert later.service.connect.subscribed(envelope) == subscribed
         assert later.service.ledger.next_number(ACCOUNT) == 2
         fresh = await later.create()
