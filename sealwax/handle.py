@@ -6,15 +6,17 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import uuid4
 
 from temporalio.client import WorkflowExecutionStatus
 
 from sealwax import messages
-from sealwax.answers import ClientError, EnvelopeAborted, Patience, insist, no_answer
+from sealwax.answers import ClientError, EnvelopeAborted, Gone, Patience, insist, no_answer
 from sealwax.changes import EnvelopeChanges
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.facts import FINAL, EnvelopeStatus
-from sealwax.messages import SessionTicket, Snapshot, TimelineEntry
+from sealwax.messages import Resolve, SessionTicket, Snapshot, TimelineEntry
+from sealwax.resolving import Choice
 from sealwax.signers import LiveSession, SessionAsking, session_request
 
 ANSWER_TIMEOUT_S = 30.0
@@ -112,6 +114,39 @@ class EnvelopeHandle(EnvelopeChanges):
         """Close on the way out of a failure, whose error is the one to be told."""
         with contextlib.suppress(ClientError, Refusal):
             await asking.close(token, Patience(CLOSE_TIMEOUT_S))
+
+    async def resolve(
+        self,
+        choice: Choice,
+        provider_envelope_id: str = "",
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> Snapshot:
+        """Decide what the envelope asks a person (``Snapshot.question``), and how it stands then.
+
+        ``provider_envelope_id`` goes with the choice ``adopt``. Raises ``Refusal`` where nothing
+        is asked (``nothing_to_decide``) or this is no answer; ``UnknownEnvelope``, ``NoAnswerYet``.
+        """
+        decided = Resolve(choice=choice, provider_envelope_id=provider_envelope_id)
+
+        async def ask() -> Snapshot:
+            snapshot: Snapshot = await self._workflow.execute_update(
+                messages.UPDATE_RESOLVE, decided, id=update_id, result_type=Snapshot
+            )
+            return snapshot
+
+        # One id for all tries: a decision that was heard is not made a second time.
+        update_id = f"resolve-{uuid4()}"
+        try:
+            return await insist(ask, Patience(timeout_s))
+        except Gone:
+            raise Refusal(RefusalCode.CLOSED, "the envelope is closed") from None
+
+    async def renew(self, timeout_s: float | None = ANSWER_TIMEOUT_S) -> None:
+        """Have the workflow go on as a new run soon. For operators; nothing else changes."""
+        try:
+            await insist(lambda: self._workflow.signal(messages.SIGNAL_RENEW), Patience(timeout_s))
+        except Gone:
+            raise Refusal(RefusalCode.CLOSED, "the envelope is closed") from None
 
     async def status(self, timeout_s: float | None = ANSWER_TIMEOUT_S) -> Snapshot:
         """How the envelope stands. Raises ``UnknownEnvelope``, ``NoAnswerYet``."""
