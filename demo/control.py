@@ -94,9 +94,10 @@ class Control:
         """What the ledger holds of one envelope."""
         return await self._ask("GET", f"/envelopes/{envelope_id}")
 
-    async def ledger(self, account_id: str) -> dict[str, Any]:
-        """What the ledger holds of an account, without the list of single calls."""
-        return await self._ask("GET", f"/ledger?account={account_id}&calls=false")
+    async def ledger(self, account_id: str, *, calls: bool = False) -> dict[str, Any]:
+        """What the ledger holds of an account; with the list of single calls where asked."""
+        with_calls = "true" if calls else "false"
+        return await self._ask("GET", f"/ledger?account={account_id}&calls={with_calls}")
 
     async def flush_webhooks(self, timeout_s: float) -> int:
         """Wait until no webhook is on its way; returns how many still are."""

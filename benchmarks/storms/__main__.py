@@ -1,0 +1,134 @@
+"""Kill everything everywhere under load, and count what it cost at the provider."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.storms.judge import Harm
+from benchmarks.storms.storm import Options, Result, run, tell
+from demo.stack import ProgramFailed
+from demo.temporal_dev import TemporalBinaryMissing
+from sealwax.connection import ConnectionFailed
+
+SECONDS_MAX = 86_400
+SEEDS_MAX = 1_000
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """What is asked for at the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.storms", description=(__doc__ or "").split("\n")[0]
+    )
+    add = parser.add_argument
+    add("--seconds", type=float, default=60.0, help="how long each storm blows (60)")
+    add("--seed", type=int, help="seed of the first storm; drawn and printed where left out")
+    add("--storms", type=int, default=1, help="how many storms, each with the next seed (1)")
+    add("--harm", choices=("on", "off"), default="on", help="kills, faults and overlap (on)")
+    add("--naive", choices=("on", "off"), default="on", help="the naive client beside it (on)")
+    add("--folder", type=Path, help="keep databases and logs there, each storm in its own folder")
+    add("--json", action="store_true", help="one JSON object on stdout, the rest on stderr")
+    given = parser.parse_args(argv)
+    if not 0 < given.seconds <= SECONDS_MAX or not 1 <= given.storms <= SEEDS_MAX:
+        parser.error(
+            f"--seconds is above 0 and at most {SECONDS_MAX}, --storms from 1 to {SEEDS_MAX}"
+        )
+    return given
+
+
+async def run_all(given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """All storms, one after the other; the document."""
+    options = Options(given.seconds, seed, given.harm == "on", given.naive == "on")
+    results = []
+    for number in range(given.storms):
+        folder = None if given.folder is None else given.folder / f"storm-{seed + number}"
+        result = await run(replace(options, seed=seed + number, folder=folder))
+        told(result)
+        results.append(result)
+    return document(results, None, seed)
+
+
+def told(result: Result) -> None:
+    """One storm in a few lines, on stderr."""
+    for line in result.ours.why:
+        tell(f"  Sealwax: {line}")
+    for line in [] if result.naive is None else result.naive.why[:3]:
+        tell(f"  naive, for example: {line}")
+    tell(
+        f"  {result.envelopes} envelopes, kills {dict(result.kills)}, {result.faults} faults,"
+        f" programs that ended by themselves {dict(result.ends)};"
+        f" settled in {result.settled_s:.0f} s;"
+        f" harm {result.ours.total}, naive {result.naive.total if result.naive else '-'}"
+    )
+
+
+def document(results: Sequence[Result], sweep_points: int | None, seed: int) -> dict[str, Any]:
+    """What `--json` prints: sums over all storms; ``naive`` has the same figures of that side."""
+    ours, theirs = Harm(), Harm()
+    for result in results:
+        ours.add(result.ours)
+        if result.naive is not None:
+            theirs.add(result.naive)
+    names = results[0].kills.keys() if results else ()
+    found = {
+        "envelopes": sum(r.envelopes for r in results),
+        "kills": {name: sum(r.kills[name] for r in results) for name in names},
+        "faults": sum(r.faults for r in results),
+        "sweep_points": sweep_points,
+        **ours.figures(),
+        "seed": seed,
+    }
+    if all(result.naive is not None for result in results):
+        found["naive"] = theirs.figures()
+    return found
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The document as a table, for a person."""
+    naive = found.get("naive", {})
+    kills = ", ".join(f"{name} {count}" for name, count in found["kills"].items())
+    return [
+        f"{found['envelopes']} envelopes, {found['faults']} faults of the provider;"
+        f" killed: {kills}; first seed {found['seed']}",
+        f"{'':<22}{'naive':>7}{'Sealwax':>10}",
+        *(
+            f"{name.replace('_', ' '):<22}{naive.get(name, '-'):>7}{found[name]:>10}"
+            for name in Harm().figures()
+        ),
+    ]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run; the exit code: 0, 1 where Sealwax did harm, 2 where a program did not start."""
+    given = parsed(argv)
+    seed = random.SystemRandom().randrange(10_000) if given.seed is None else given.seed
+    try:
+        found = asyncio.run(run_all(given, seed))
+    except KeyboardInterrupt:
+        tell("Stopped.")
+        return 130
+    except asyncio.CancelledError:
+        tell("Stopped.")
+        return 143
+    except (ProgramFailed, TemporalBinaryMissing, ConnectionFailed) as error:
+        tell(f"benchmarks.storms: {error}")
+        return 2
+    print(json.dumps(found) if given.json else "\n".join(lines(found)))
+    harm = sum(found[name] for name in Harm().figures() if name != "needs_attention")
+    return 1 if harm else 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The Temporal SDK's threads may abort a process that ends the ordinary way after a clean run.
+    os._exit(code)
