@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from sealwax.cli_keys import keys
+from sealwax.cli_operator import operator
 from sealwax.options import Common
 
 # Importing Temporal takes half a second, which --help and a mistyped option need not cost: so the
@@ -51,6 +52,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(keys)
+app.command(operator, name="*")
 
 
 @app.command

@@ -109,6 +109,7 @@ class Terminal:
         for warning in (snapshot.attention, *snapshot.contradictions):
             if warning:
                 self.line(f"  ATTENTION {warning}")
+        self._choices(snapshot)
         self.table(
             ("order", "recipient", "name", "kind", "status"),
             (
@@ -126,6 +127,17 @@ class Terminal:
             self.line(f"  document {document.document_id}: {document.name}")
         for entry in timeline:
             self.line(f"  {_time(entry.at)}  {entry.text}")
+
+    def question(self, snapshot: Snapshot) -> None:
+        """What the envelope asks a person, with what may be answered."""
+        asked = snapshot.question
+        self.line(asked.text if asked else "nothing; the envelope goes on by itself")
+        self._choices(snapshot)
+
+    def _choices(self, snapshot: Snapshot) -> None:
+        choices = snapshot.question.choices.items() if snapshot.question else ()
+        for choice, what in choices:
+            self.line(f"  sealwax resolve {snapshot.business_key} {choice}: {what}")
 
     def change(self, snapshot: Snapshot) -> None:
         """One line about a change."""
