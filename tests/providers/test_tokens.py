@@ -101,6 +101,20 @@ async def test_a_failed_renewal_fails_all_who_wait_once() -> None:
     assert await source.token(principal()) == "token-2"
 
 
+async def test_a_token_service_that_is_out_is_asked_by_one_at_a_time() -> None:
+    """After five failures in a row nobody asks until the pause is over; then one does."""
+    grants, clock = Grants(), Clock()
+    grants.reply = lambda: ANSWER(503)
+    source = tokens(grants, clock)
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            await source.token(principal())
+    assert len(grants.assertions) == 5
+    grants.reply = None
+    clock.now += 1
+    assert await source.token(principal()) == "token-6"
+
+
 async def test_a_token_is_renewed_at_four_fifths_of_its_life() -> None:
     """Kept before, renewed after."""
     grants, clock = Grants(), Clock()
