@@ -49,7 +49,8 @@ def patience(cause: Cause, timing: Timing) -> Patience:
                 "somebody else has the envelope open for editing; let them save and close it, or"
                 " their lock run out"
             )
-            return Patience(30.0, 300.0, 3, words)
+            # Short of a lock's life, because signers wait behind it too.
+            return Patience(30.0, 120.0, 3, words)
         case "authentication":
             words = (
                 "the provider does not accept our access token, also after a renewal; check the"

@@ -80,11 +80,10 @@ def test_a_limit_that_does_not_say_its_end_is_waited_for_a_burst_s_window_at_lea
 
 
 def test_a_lock_is_waited_for_longer_and_longer() -> None:
-    """Half a minute at first; never longer than a lock's usual life."""
+    """Half a minute at first, two minutes at most: signers wait behind it, too."""
     found = waits("locked", 8)
     assert 15 <= found[0] <= 30
-    assert 150 <= found[-1] <= 300
-    assert sum(found[:6]) > 300
+    assert 60 <= found[-1] <= 120
 
 
 @given(
