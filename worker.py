@@ -28,13 +28,16 @@ from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import StoreError
 from sealwax.stores.registry import open_registry
 from workflows.envelope import EnvelopeWorkflow
+from workflows.punctual import PunctualRunner
 
 GRACEFUL_S = 10
 STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a task waits for the worker that has the workflow cached; a killed worker costs this."""
 
-SANDBOX = SandboxedWorkflowRunner(
-    SandboxRestrictions.default.with_passthrough_modules("sealwax", "activities")
+SANDBOX = PunctualRunner(
+    SandboxedWorkflowRunner(
+        SandboxRestrictions.default.with_passthrough_modules("sealwax", "activities")
+    )
 )
 
 

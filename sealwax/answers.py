@@ -41,6 +41,7 @@ from sealwax.memory import same_request
 from sealwax.merge import FieldChange
 from sealwax.messages import (
     ERROR_REFUSAL,
+    ERROR_REPLAYED_TOO_FAR,
     MESSAGE_BYTES_MAX,
     QUERY_ANSWER,
     UPDATE_RESULT,
@@ -230,6 +231,8 @@ async def call(ask: Callable[[], Awaitable[T]], timeout_s: float) -> T:
     except WorkflowUpdateFailedError as error:
         raise _of_update(error.cause) from error
     except WorkflowQueryFailedError as error:
+        if passes(error):
+            raise Lost("the worker was behind; it reads the envelope's history anew") from error
         text = " ".join(error.message.split())
         raise TemporalRefused(f"the workflow could not be read: {text}") from error
     except (RPCTimeoutOrCancelledError, TimeoutError) as error:
@@ -238,6 +241,11 @@ async def call(ask: Callable[[], Awaitable[T]], timeout_s: float) -> T:
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from error
         raise Lost("no worker has answered; is one running?") from error
+
+
+def passes(error: WorkflowQueryFailedError) -> bool:
+    """Whether a query failed for a reason that passes, and not because the workflow says so."""
+    return ERROR_REPLAYED_TOO_FAR in error.message
 
 
 def _of_rpc(error: RPCError) -> Exception:
@@ -415,6 +423,8 @@ async def looked_up(handle: WorkflowHandle[Any, Any], operation_id: str) -> Muta
         answer: MutationResult | None = await handle.query(
             QUERY_ANSWER, operation_id, result_type=_RESULT_OR_NONE
         )
-    except WorkflowQueryFailedError:
+    except WorkflowQueryFailedError as error:
+        if passes(error):
+            raise
         return None
     return answer

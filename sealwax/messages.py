@@ -57,6 +57,9 @@ SEARCH_ATTRIBUTES: dict[str, str] = {
 ERROR_REFUSAL = "SealwaxRefusal"
 """``ApplicationError.type`` of a refused request; its details hold the refusal's code."""
 
+ERROR_REPLAYED_TOO_FAR = "SealwaxReplayedTooFar"
+"""What a query fails with where a worker had to give the run up first (``workflows.punctual``)."""
+
 MESSAGE_BYTES_MAX = 1_000_000
 """The most that one message may have as JSON; the server refuses payloads over 2 MiB."""
 

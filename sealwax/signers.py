@@ -25,6 +25,7 @@ from sealwax.answers import (
     Patience,
     insist,
     no_answer,
+    passes,
 )
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.messages import (
@@ -225,7 +226,9 @@ class SessionAsking:
                 answer: SessionTicket = await self._handle.query(
                     QUERY_TICKET, self.operation_id, result_type=SessionTicket
                 )
-            except WorkflowQueryFailedError:
+            except WorkflowQueryFailedError as error:
+                if passes(error):
+                    raise
                 return None
             return answer
 
