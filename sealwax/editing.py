@@ -71,23 +71,44 @@ async def edited(
     they raise.
     """
     operation = str(uuid4()) if operation_id is None else operation_id
-    keys.check_opaque(f"{operation}~{ATTEMPTS_MAX}", "operation id")
-    last: Conflict | None = None
-    for attempt in range(1, ATTEMPTS_MAX + 1):
-        asked_as = f"{operation}~{attempt}"
+    keys.check_opaque(_name(operation, ATTEMPTS_MAX), "operation id")
+    first, last = 1, None
+    if operation_id is not None:
+        first, last, known = await _earlier(operation, answered)
+        if known is not None:
+            return known
+    for attempt in range(first, ATTEMPTS_MAX + 1):
+        if last is not None:
+            await asyncio.sleep(random.uniform(*PAUSE_S))
+        snapshot = await read()
+        decided = change(snapshot)
+        mutation = await decided if inspect.isawaitable(decided) else decided
+        if mutation is None:
+            return None
         try:
-            known = None if operation_id is None else await answered(asked_as)
-            if known is not None:
-                return known
-            if last is not None:
-                await asyncio.sleep(random.uniform(*PAUSE_S))
-            snapshot = await read()
-            decided = change(snapshot)
-            mutation = await decided if inspect.isawaitable(decided) else decided
-            if mutation is None:
-                return None
-            return await ask(Asked(mutation, asked_as, snapshot.revision))
+            return await ask(Asked(mutation, _name(operation, attempt), snapshot.revision))
         except Conflict as conflict:
             last = conflict
     assert last is not None
     raise SavedElsewhere(last, ATTEMPTS_MAX) from last
+
+
+async def _earlier(
+    operation: str, answered: Callable[[str], Awaitable[MutationResult | None]]
+) -> tuple[int, Conflict | None, MutationResult | None]:
+    """Where to go on: the next attempt, the last conflict, the answer if there is one already.
+
+    From the last attempt backwards, since one that was turned away at the door left no trace.
+    """
+    for attempt in range(ATTEMPTS_MAX, 0, -1):
+        try:
+            known = await answered(_name(operation, attempt))
+        except Conflict as conflict:
+            return attempt + 1, conflict, None
+        if known is not None:
+            return attempt, None, known
+    return 1, None, None
+
+
+def _name(operation: str, attempt: int) -> str:
+    return f"{operation}~{attempt}"
