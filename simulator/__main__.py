@@ -28,7 +28,11 @@ Point any DocuSign eSignature v2.1 client at <url>/restapi. Its own API is under
 PUT /simulator/principals registers a user, POST /simulator/tokens mints a token for clients that
 insist on HTTPS for the JWT grant, POST /simulator/envelopes/ID/recipients/ID/sign plays a signer,
 POST /simulator/envelopes/ID/recipients/ID/session/{open,type,sign,...} plays a signer's browser,
-GET /simulator/ledger tells what really happened, PATCH /simulator/harms switches harms live.
+POST /simulator/envelopes/ID/{remind,expire} lets a reminder or the expiry fall due,
+PATCH /simulator/harms switches harms live, also {"outage": {"mode": "error", "for_s": 5}},
+GET /simulator/ledger tells what really happened (calls, writes, mails, faults), GET
+/simulator/truth the same per envelope, with what was repeated, and POST /simulator/faults/settle
+waits for calls that take effect late.
 """
 
 

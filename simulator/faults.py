@@ -85,6 +85,8 @@ class SessionRules:
 class Outage:
     """The provider is away: a chosen harm. Calls of the API and of the token endpoint fail.
 
+    Signing pages and webhooks go on, except while the program does not listen.
+
     `error`: answered with `status`, and Retry-After where `retry_after_s` is given (documented
     nowhere). `drop`: the connection is closed without an answer. `hang`: it stays silent.
     `refuse`: the program stops listening, so that connections are refused; the control API is
@@ -109,7 +111,7 @@ class Outage:
         mode, status = raw.get("mode", "error"), raw.get("status", 503)
         if mode not in OUTAGE_MODES:
             raise BadPlan(f"outage: mode {mode!r} is not one of {', '.join(OUTAGE_MODES)}")
-        if status not in STATUSES:
+        if type(status) is not int or status not in STATUSES:
             raise BadPlan(f"outage: status is one of {', '.join(map(str, STATUSES))}")
         retry_after_s = raw.get("retry_after_s")
         if retry_after_s is not None and not (type(retry_after_s) is int and retry_after_s >= 0):
@@ -258,7 +260,7 @@ class Harms:
 def _above_zero(raw: Any, what: str) -> float:
     try:
         number = float("nan") if isinstance(raw, bool) else float(raw)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 < number <= SECONDS_MAX:
         raise BadPlan(f"{what} is a number above 0 and at most {SECONDS_MAX}, not {raw!r}")

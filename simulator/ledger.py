@@ -317,6 +317,9 @@ class Ledger:
             for path, value in list(earlier.dropped.items()):
                 if base.get(path, _MISSING) == value == stored.get(path, _MISSING):
                     earlier.held[path] = earlier.dropped.pop(path)
+        # What holds nothing and has lost nothing can do neither later.
+        commits = self._commits[pending.envelope.envelope_id]
+        commits[:] = [w for w in commits if w.held or w.dropped]
 
     def _keep_reassignments(self, envelope: Envelope, stored: Definition) -> None:
         """What a recipient did (handing over to another person) survives a stale copy."""
@@ -343,8 +346,10 @@ class Ledger:
         """Record a mail that the provider would have sent.
 
         `why`: sent, resent, corrected or reminder. `writeId` names the write that caused it, None
-        where a recipient or the clock did.
+        where a recipient or the clock did. The envelope's history, and with it the audit events,
+        names each mail (what the provider's say of mails is unverified).
         """
+        envelope.note(f"mail to recipient {recipient_id}: {why}")
         self.mails.append(
             {
                 "at": stamp(now()),

@@ -6,7 +6,6 @@ service behind load balancers does now and then, and that no page of the provide
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ LOSING = {
     "drop_before_commit": "no effect; the connection is closed without an answer",
     "commit_then_hang": "takes effect; the connection stays open and silent",
     "hang_before_commit": "no effect; the connection stays open and silent",
-    "commit_late": "dropped or silent (`then`); takes effect `late_s` seconds afterwards",
+    "commit_late": "dropped or silent (`then`); begun and carried out `late_s` seconds later",
     "slow": "takes effect; the answer comes `delay_ms` later",
 }
 # Chosen harms: operations declare 400 alone (SPEC), gateways answer with their own pages.
@@ -141,7 +140,7 @@ class LostAnswers:
         if unknown := raw.keys() - _FIELDS - _OPTIONS.keys():
             raise BadPlan(f"a lost_answers plan has no {sorted(unknown)[0]!r}")
         mode = raw.get("mode", "commit_then_drop")
-        if mode not in MODES:
+        if not isinstance(mode, str) or mode not in MODES:
             raise BadPlan(f"mode {mode!r} is not one of {', '.join(MODES)}")
         for name, modes in _OPTIONS.items():
             if raw.get(name) is not None and mode not in modes:
@@ -185,9 +184,9 @@ def span_s(raw: Any, most_s: float, what: str) -> Span:
     try:
         span = (float(low), float(high))
         numbers = not isinstance(low, bool) and not isinstance(high, bool)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = False
-    if not numbers or not 0 <= span[0] <= span[1] <= most_s or math.isnan(sum(span)):
+    if not numbers or not 0 <= span[0] <= span[1] <= most_s:
         raise BadPlan(f"{what} is seconds, or [min, max] of them, from 0 to {most_s:g}")
     return span
 
@@ -210,7 +209,7 @@ def _rate(raw: dict[str, Any]) -> float | None:
         return None
     try:
         rate = float(raw["rate"])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadPlan("a number in a lost_answers plan is malformed: rate") from None
     if not 0 <= rate <= 1:
         raise BadPlan("rate must be between 0 and 1")

@@ -115,6 +115,7 @@ class Routing:
         """Mail everybody whose turn it is again: never idempotent."""
         if envelope.status not in IN_PROCESS:
             raise wrong_status("Sent", "Delivered")
+        envelope.note("resent")
         self._emit(envelope, "envelope-resent", None)
         for recipient in self._waiting(envelope):
             self.resend_to(envelope, recipient, "resent")

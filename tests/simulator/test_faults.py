@@ -91,6 +91,15 @@ def test_rates_are_a_matter_of_the_seed() -> None:
         {"lost_answers": [{"operation": "create", "rate": 1.5}]},
         {"lost_answers": [{"operation": "create", "times": "x"}]},
         {"lost_answers": [{"operation": "create", "often": 1}]},
+        {"lost_answers": [{"operation": "create", "mode": []}]},
+        {"lost_answers": [{"operation": "create", "times": -1}]},
+        {"lost_answers": [{"operation": "create", "rate": 10**400}]},
+        {"lost_answers": [{"operation": "create", "late_s": 1}]},
+        {"lost_answers": [{"operation": "create", "mode": "commit_late", "late_s": 31}]},
+        {"lost_answers": [{"operation": "create", "mode": "commit_late", "then": "sing"}]},
+        {"lost_answers": [{"operation": "create", "mode": "error_after_commit", "status": 200}]},
+        {"lost_answers": [{"operation": "create", "mode": "unauthorized", "code": "X"}]},
+        {"lost_answers": [{"operation": "create", "mode": "slow", "code": "X"}]},
     ],
 )
 async def test_a_bad_switch_is_named_and_changes_nothing(desk: Desk, raw: dict[str, Any]) -> None:

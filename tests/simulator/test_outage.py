@@ -87,6 +87,8 @@ def test_a_refusing_provider_does_not_listen_and_comes_back() -> None:
         {"outage": {"mode": "refuse", "for_s": 3600}},
         {"outage": {"for_s": 0}},
         {"outage": {"status": 404}},
+        {"outage": {"status": [503]}},
+        {"outage": {"for_s": 10**400}},
         {"outage": {"retry_after_s": "soon"}},
         {"outage": {"until": 5}},
         {"lookup_lag_s": -1},
@@ -94,6 +96,7 @@ def test_a_refusing_provider_does_not_listen_and_comes_back() -> None:
         {"lookup_lag_s": LOOKUP_LAG_MAX_S + 1},
         {"lookup_lag_s": "long"},
         {"lookup_lag_s": True},
+        {"lookup_lag_s": 10**400},
         {"late_max_s": 0},
     ],
 )

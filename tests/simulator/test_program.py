@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,31 @@ def test_a_lost_answer_closes_the_connection_after_the_effect() -> None:
         assert process.stderr.read() == ""
 
 
+def test_it_ends_with_0_while_clients_wait_in_vain_and_calls_are_still_to_come() -> None:
+    """Neither a silent connection nor a late commit keeps the program from stopping."""
+    plans = "create:1:commit_late:20,read:1:hang_before_commit"
+    with running("--lost-answers", plans, "--lookup-lag-s", "1:2") as (url, process):
+        headers = {"Authorization": f"Bearer {user_token(url)}"}
+        path = f"{url}/restapi/v2.1/accounts/acc-1/envelopes"
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.post(path, json=definition(), headers=headers)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{path}/some", headers=headers, timeout=0.2)
+        ledger = httpx.get(f"{url}/simulator/ledger").json()
+        assert (ledger["late_pending"], ledger["envelopes"]) == (1, [])
+        harms = httpx.get(f"{url}/simulator/harms").json()
+        assert (harms["lookup_lag_s"], harms["lost_answers"][0]["late_s"]) == ([1, 2], [20, 20])
+        port = httpx.URL(url).port
+        with socket.create_connection(("127.0.0.1", port)) as silent:
+            silent.sendall(
+                b"GET /restapi/v2.1/accounts/acc-1/envelopes/some HTTP/1.1\r\nHost: x\r\n\r\n"
+            )
+            while len(httpx.get(f"{url}/simulator/ledger").json()["faults"]) < 3:
+                pass
+            process.terminate()
+            assert process.wait(10) == 0
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -55,6 +81,11 @@ def test_a_lost_answer_closes_the_connection_after_the_effect() -> None:
         ["--webhook-plan", "late=5"],
         ["--lost-answers", "create"],
         ["--lost-answers", "create:often"],
+        ["--lost-answers", "create:0.1:sometimes"],
+        ["--lost-answers", "create:0.1:locked:3"],
+        ["--lost-answers", "create:0.1:commit_late:99"],
+        ["--lookup-lag-s", "5:1"],
+        ["--lookup-lag-s", "x"],
         ["--token-life-s", "0"],
         ["--sessions", "two"],
         ["--session-clock", "0"],
