@@ -19,6 +19,12 @@ from demo.temporal_dev import DYNAMIC_CONFIG, dynamic_config_arguments, temporal
 from sealwax.payloads import data_converter
 from tests.keys import KEYRING
 
+FORGETTING: Mapping[str, str] = {
+    "history.transferProcessorUpdateAckInterval": '"1s"',
+    "history.visibilityProcessorUpdateAckInterval": '"1s"',
+}
+"""A deleted execution is gone when both queues are known to be past it: in seconds, not a minute."""
+
 TIME_SKIPPING: Mapping[str, str] = {"frontend.WorkflowTimeSkippingEnabled": "true"}
 
 
@@ -58,7 +64,7 @@ async def start_real_time(folder: Path) -> WorkflowEnvironment:
         data_converter=data_converter(KEYRING),
         dev_server_existing_path=str(leashed_binary(folder)),
         dev_server_log_level="error",
-        dev_server_extra_args=_arguments(DYNAMIC_CONFIG),
+        dev_server_extra_args=_arguments({**DYNAMIC_CONFIG, **FORGETTING}),
     )
 
 

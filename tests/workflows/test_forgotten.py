@@ -1,0 +1,99 @@
+"""Law 3, last part: what Temporal's retention forgets, the registry remembers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.service import RPCError, RPCStatusCode
+
+from sealwax import messages
+from sealwax.handle import EnvelopeHandle
+from sealwax.messages import EventBatch
+from tests import rig
+from tests.builders import an_event
+
+
+async def test_a_forgotten_envelope_is_the_same_envelope(house: rig.Rig):
+    """Closed, deleted, and asked for again under its business key: nothing new is made, it ends
+    as it had ended; a late event changes nothing."""
+    envelope = await house.create("order-1")
+    snapshot = await envelope.wait("sent", timeout_s=30)
+    await house.desk.acts(snapshot.provider_envelope_id, "1", "sign")
+    await heard(house, envelope, snapshot.provider_envelope_id)
+    first = await envelope.wait("closed", timeout_s=30)
+    before = (await house.desk.ledger())["writes"]
+    await forget(house, envelope)
+
+    again = await house.create("order-1")
+    second = await again.wait("final", timeout_s=30)
+    await heard(house, again, snapshot.provider_envelope_id)
+    last = await again.wait("closed", timeout_s=30)
+
+    assert second.provider_envelope_id == first.provider_envelope_id
+    assert last.status == "completed"
+    # The certificate says when it was made, so it differs from the first.
+    assert [d.name for d in last.archive] == [d.name for d in first.archive]
+    assert last.archive[0] == first.archive[0]
+    assert (await house.desk.ledger())["writes"] == before
+    assert len(await house.desk.envelopes()) == 1
+
+
+async def test_a_create_that_an_earlier_life_may_have_made_is_looked_for_first(house: rig.Rig):
+    """The workflow was deleted before it knew its envelope's id: the next life finds the draft by
+    its mark and makes no second one."""
+    await house.desk.harm(
+        lost_answers=[
+            {"operation": "Envelopes_PostEnvelopes", "mode": "commit_then_hang", "times": 1}
+        ]
+    )
+    envelope = await house.create("order-2", send=False)
+    async with asyncio.timeout(20):
+        # The ledger can only be asked again.
+        while not await house.desk.envelopes():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    workflow = house.temporal.get_workflow_handle(envelope.workflow_id)
+    await workflow.terminate("forgotten")
+    await forget(house, envelope)
+
+    again = await house.create("order-2", send=False)
+    snapshot = await again.wait("created", timeout_s=30)
+
+    (made,) = await house.desk.envelopes()
+    assert made["envelopeId"] == snapshot.provider_envelope_id
+
+
+async def forget(house: rig.Rig, envelope: EnvelopeHandle) -> None:
+    """What the server's retention does after its time."""
+    service = house.temporal.workflow_service
+    execution = WorkflowExecution(workflow_id=envelope.workflow_id)
+    await service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(
+            namespace=house.temporal.namespace, workflow_execution=execution
+        )
+    )
+    async with asyncio.timeout(20):
+        while not await is_forgotten(house, envelope):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def is_forgotten(house: rig.Rig, envelope: EnvelopeHandle) -> bool:
+    """Whether the server knows nothing of the workflow any more."""
+    try:
+        await house.temporal.get_workflow_handle(envelope.workflow_id).describe()
+    except RPCError as error:
+        return error.status is RPCStatusCode.NOT_FOUND
+    return False
+
+
+async def heard(house: rig.Rig, envelope: EnvelopeHandle, provider_envelope_id: str) -> None:
+    """The webhook of the completion, as the bridge would hand it on; gone if it is closed."""
+    event = an_event(
+        "envelope-completed",
+        account_id=house.desk.account_id,
+        envelope_id=provider_envelope_id,
+    )
+    batch = EventBatch(events=(event,))
+    workflow = house.temporal.get_workflow_handle(envelope.workflow_id)
+    await workflow.signal(messages.SIGNAL_EVENTS, batch)
