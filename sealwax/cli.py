@@ -29,7 +29,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from sealwax.cli_keys import keys
 from sealwax.cli_operator import operator
-from sealwax.options import Common
+from sealwax.options import Common, Expecting
 
 # Importing Temporal takes half a second, which --help and a mistyped option need not cost: so the
 # commands import what they run.
@@ -207,6 +207,7 @@ def void(
     account: str | None = None,
     operation_id: str | None = None,
     timeout: float | None = None,
+    expecting: Expecting | None = None,
     common: Common | None = None,
 ) -> int:
     """Void an envelope in process. It cannot be undone.
@@ -233,7 +234,9 @@ def void(
     async def command(terminal: Terminal) -> Exit:
         async with running.one_envelope(common.config, account, key) as envelope:
             with terminal.working("voiding"):
-                result = await envelope.mutate(VoidEnvelope(reason), operation_id, timeout)
+                expects = (expecting or Expecting()).given()
+                asked = VoidEnvelope(reason)
+                result = await envelope.mutate(asked, operation_id, timeout, **expects)
         terminal.value_if_json(result)
         terminal.result(result)
         return Exit.OK

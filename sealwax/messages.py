@@ -104,12 +104,16 @@ class Submit(Message):
     operation_id: str
     mutation: Annotated[Mutation, Field(discriminator="kind")]
     during_session: DuringSession = "wait"
-    expected_revision: int | None = Field(default=None, ge=0)
+    expected_revision: int | None = None
     merge: bool = False
     wait_s: float = Field(default=20.0, ge=0, le=20)
 
     def expected(self) -> Expected | None:
-        """What the caller read. Raises ``Refusal`` for a merge against nothing."""
+        """What the caller read. Raises ``Refusal`` for what nobody can have read."""
+        if self.expected_revision is not None and self.expected_revision < 0:
+            raise Refusal(
+                RefusalCode.BAD_INPUT, "a revision is a whole number from 0 on; give a snapshot's"
+            )
         if self.expected_revision is not None:
             return Expected(self.expected_revision, self.merge)
         if self.merge:

@@ -19,7 +19,7 @@ from sealwax.intake import stored_documents
 from sealwax.messages import SessionTicket, Snapshot
 from sealwax.opening import open_client
 from sealwax.settings import SettingsError, load_settings
-from sealwax.terminal import Exit, Terminal, exit_of_refusal, progress_of
+from sealwax.terminal import Exit, Terminal, conflict_words, exit_of_refusal, progress_of
 
 
 def run_command(as_json: bool, command: Callable[[Terminal], Awaitable[Exit]]) -> Exit:
@@ -40,7 +40,11 @@ def run_command(as_json: bool, command: Callable[[Terminal], Awaitable[Exit]]) -
             terminal.error("defect", f"a defect of Sealwax, please report it: {error!r}")
             return Exit.DEFECT
         code, exit_code = known
-        terminal.error(code, str(error))
+        if isinstance(error, clients.Conflict):
+            details = error.result.model_dump(mode="json", include={"conflict"})
+            terminal.error(code, conflict_words(error), details)
+        else:
+            terminal.error(code, str(error))
         return exit_code
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sealwax.answers import Conflict
 from sealwax.definition import Refusal, RefusalCode
+from sealwax.merge import FieldChange
 from sealwax.messages import MutationResult, Snapshot, TimelineEntry
 
 WIDTH_OF_FILES = 2_000
@@ -83,11 +85,12 @@ class Terminal:
         if not self.as_json:
             self._console.print(escape(text))
 
-    def error(self, code: str, message: str) -> None:
-        """One line on stderr."""
+    def error(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        """One line on stderr; ``details`` are for programs."""
         line = " ".join(message.split())
         if self.as_json:
-            print(json.dumps({"error": {"code": code, "message": line}}), file=sys.stderr)
+            report = {"error": {"code": code, "message": line, **(details or {})}}
+            print(json.dumps(report), file=sys.stderr)
         else:
             print(f"error: {line}", file=sys.stderr)
 
@@ -169,6 +172,24 @@ class Working:
         """Show another text."""
         if self._status is not None:
             self._status.update(escape(text))
+
+
+def conflict_words(conflict: Conflict) -> str:
+    """What others changed, for who was refused because of it."""
+    told = [f"{change.path} {_change_words(change)}" for change in conflict.changed]
+    view = conflict.result.conflict
+    more = [f"{view.more} more fields"] if view is not None and view.more else []
+    changes = f"; changed since: {'; '.join(told + more)}" if told else ""
+    return f"{conflict}{changes} (conflict {conflict.correlation_id})"
+
+
+def _change_words(change: FieldChange) -> str:
+    before = "was not there" if change.before is None else f"was {change.before!r}"
+    now = "is gone" if change.now is None else f"is {change.now!r} now"
+    if not change.overlaps:
+        return f"{before}, {now}"
+    wanted = "wanted it gone" if change.wanted is None else f"wanted {change.wanted!r}"
+    return f"{before}, {now}, and you {wanted}"
 
 
 def progress_of(snapshot: Snapshot) -> str:

@@ -179,3 +179,13 @@ async def test_with_several_accounts_one_has_to_be_named(sealwax: Sealwax, setti
     ran = await sealwax("status", "order-17", "--json")
     assert (ran.code, ran.error["code"]) == (2, "bad_input")
     assert "second" in ran.error["message"]
+
+
+@pytest.mark.parametrize("given", [["--merge"], ["--expected-revision", "-1"]])
+async def test_a_revision_that_nobody_read_is_refused_before_anything_is_asked(
+    sealwax: Sealwax, given: list[str]
+) -> None:
+    """A merge without a revision, or a negative one, is bad input."""
+    ran = await sealwax("void", "order-17", "--reason", "No", *given, "--json")
+    assert (ran.code, ran.error["code"]) == (2, "bad_input")
+    assert "revision" in ran.error["message"]

@@ -64,7 +64,18 @@ async def test_the_command_line_takes_an_envelope_through_its_life(
     await house.client.envelope(ACCOUNT, key).wait("sent", timeout_s=30)
     code, (shown,) = await sealwax("status", key)
     assert (code, json.loads(shown)["waiting_on"]) == (0, ["buyer"])
-    code, (voided,) = await sealwax("void", key, "--reason", "Withdrawn")
+    revision = json.loads(shown)["revision"]
+    envelope = house.client.envelope(ACCOUNT, key)
+    await envelope.update_recipient("buyer", name="Beatrice Buyer")
+    capsys.readouterr()
+    stale = ("void", key, "--reason", "Withdrawn", "--expected-revision", str(revision))
+    assert await asyncio.to_thread(run, stale) == 3
+    said = capsys.readouterr().err
+    assert "recipients.buyer.name was 'Bea Buyer', is 'Beatrice Buyer' now" in said
+    assert await asyncio.to_thread(run, (*stale, "--json")) == 3
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (error["code"], error["conflict"]["expected"]) == ("conflict", revision)
+    code, (voided,) = await sealwax(*stale, "--merge")
     assert (code, json.loads(voided)["state"]) == (0, "applied")
     code, seen = await sealwax("watch", key)
     assert (code, json.loads(seen[-1])["closed"]) == (7, True)
