@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from simulator import control, signing
 from simulator.dialect import (
+    audit,
     connects,
     documents,
     envelopes,
@@ -80,9 +81,7 @@ OPERATIONS = [
         "Notification_PutEnvelopesEnvelopeIdNotification",
         fields.put_notification,
     ),
-    Operation(
-        "GET", _ENVELOPE + "/audit_events", "AuditEvents_GetAuditEvents", envelopes.audit_events
-    ),
+    Operation("GET", _ENVELOPE + "/audit_events", "AuditEvents_GetAuditEvents", audit.audit_events),
     Operation(
         "POST",
         _ENVELOPE + "/views/recipient",

@@ -1,4 +1,4 @@
-"""Envelopes: create, read, send, void, change, bin, audit (SPEC Envelopes_*, Folders_*)."""
+"""Envelopes: create, read, send, void, change, bin (SPEC Envelopes_*, Folders_*)."""
 
 from __future__ import annotations
 
@@ -206,20 +206,3 @@ async def put_folder(context: Context) -> Answer:
             raise invalid_parameter(f"There is no folder {folder!r}.")
     moved = {"folderId": folder, "type": folder, "name": folder, "itemCount": str(len(envelopes))}
     return Answer(200, {"folders": [moved]})
-
-
-async def audit_events(context: Context) -> Answer:
-    """SPEC AuditEvents_GetAuditEvents; the casing of field names in REST is unverified."""
-    envelope = context.envelope
-    events = []
-    for at, what in envelope.history:
-        fields = {
-            "logTime": stamp(at),
-            "Source": "api",
-            "UserId": envelope.sender_id,
-            "Action": what,
-            "Message": what,
-            "EnvelopeStatus": envelope.status,
-        }
-        events.append({"eventFields": [{"name": k, "value": v} for k, v in fields.items()]})
-    return Answer(200, {"auditEvents": events})
