@@ -296,7 +296,8 @@ class EnvelopeActivities:
 
     async def _read(self, given: ReadInput) -> Outcome:
         provider = self._provider(given)
-        return Observed(await provider.read(given.provider_envelope_id, given.call.with_tabs))
+        call = given.call
+        return Observed(await provider.read(given.provider_envelope_id, call.with_tabs, call.extra))
 
     async def _archive(self, given: ArchiveInput) -> Outcome:
         provider = self._provider(given)

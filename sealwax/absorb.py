@@ -56,10 +56,13 @@ from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
 from sealwax.memory import Answer, AnswerState, remembering
 from sealwax.merge import Expected
 from sealwax.mutations import Mutation, RemoveRecipients, described
-from sealwax.observations import REPEATABLE, Observation, landed
+from sealwax.observations import REPEATABLE, TOLD_BY_MAILS, Observation, landed
 from sealwax.orphans import ambiguous, binned, spotted
 from sealwax.orphans import seen as seen_with_our_mark
 from sealwax.session import End, granted, opened, turned_away
+
+LOOK_AGAIN_S = 900.0
+"""docusign.com docs, "Rules and limits": one GET of one envelope at most every 15 minutes."""
 
 
 def enqueued(
@@ -336,16 +339,28 @@ def _read(
     state = _observed(state, seen, started_at)
     if call.why == "confirm":
         return _confirmed(state, seen, now)
+    if call.why == "mark":
+        return _marked(state, seen)
     unknown = state.unknown
     if call.why != "look" or unknown is None or not isinstance(unknown.call, Mutate):
         return state
     mutate = unknown.call
-    verdict = landed(mutate.mutation, mutate.after, mutate.numbers, seen)
+    verdict = landed(
+        mutate.mutation, mutate.after, mutate.numbers, seen, trail=state.queue[0].trail
+    )
     if verdict:
         guids = {r.recipient: r.incarnation for r in seen.recipients if r.incarnation}
         state = told(state, now, f"{_named(mutate)}: it had landed")
         return mutation_applied(state, mutate, Applied(seen.facts, guids), now)
     return _not_seen(state, unknown, verdict is None, started_at, now)
+
+
+def _marked(state: Envelope, seen: Observation) -> Envelope:
+    """The head of the queue knows the trail of mails as it stands before its own."""
+    if not state.queue or state.queue[0].mutation.kind not in TOLD_BY_MAILS:
+        return state
+    head, *rest = state.queue
+    return replace(state, queue=(replace(head, marked=True, trail=seen.mails), *rest))
 
 
 def _of_session(
@@ -409,7 +424,9 @@ def _not_seen(
         again = replace(head, attempts=head.attempts + 1)
         state = replace(state, unknown=None, queue=(again, *rest))
         return told(state, now, f"{_named(unknown.call)}: it had not landed; doing it again")
-    wait = timedelta(seconds=min(60.0, 0.5 * 2.0**unknown.looks))
+    # A look costs calls of the account's quota; while a person is asked they may be rare.
+    most_s = LOOK_AGAIN_S if state.attention else 60.0
+    wait = timedelta(seconds=min(most_s, 0.5 * 2.0**unknown.looks))
     look_at = now + wait
     if now < unknown.settled_at:
         look_at = min(look_at, unknown.settled_at)
@@ -445,6 +462,9 @@ def _observed(state: Envelope, seen: Observation, asked_at: datetime) -> Envelop
 def _with_others(state: Envelope, seen: Observation) -> Envelope:
     """Take in recipients that somebody else added at the provider. Absence removes nobody."""
     known = set(state.numbers.values()) | set(state.removed)
+    if state.unknown is not None:
+        # Those whom our own call may have added are nobody else's.
+        known |= set(state.unknown.call.numbers.values())
     definition, numbers = state.definition, dict(state.numbers)
     for other in seen.recipients:
         if other.recipient in known:

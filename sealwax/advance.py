@@ -51,7 +51,7 @@ from sealwax.mutations import (
     described,
     project,
 )
-from sealwax.observations import TOLD_BY_TABS
+from sealwax.observations import TOLD_BY_MAILS, TOLD_BY_TABS, extra_of
 from sealwax.resolving import Resolved, resolved
 from sealwax.session import (
     End,
@@ -326,7 +326,8 @@ def _next(state: Envelope, now: datetime) -> Call | datetime | None:
 
 def _look(state: Envelope, unknown: UnknownOutcome, now: datetime) -> Call:
     if isinstance(unknown.call, Mutate):
-        return Read("look", with_tabs=unknown.call.mutation.kind in TOLD_BY_TABS)
+        kind = unknown.call.mutation.kind
+        return Read("look", with_tabs=kind in TOLD_BY_TABS, extra=extra_of(kind))
     able = state.capabilities
     # Once the provider has forgotten them, that nothing bears them tells nothing.
     still = able.reference_s is not None and now < unknown.since + timedelta(
@@ -369,6 +370,8 @@ def _refresh_at(state: Envelope, now: datetime) -> datetime | None:
 
 
 def _call_of(state: Envelope, head: Pending) -> Call:
+    if head.mutation.kind in TOLD_BY_MAILS and not head.marked:
+        return Read("mark", extra="mails")
     mutation = due(state, head) or head.mutation
     after: Definition = project(as_it_stands(state), mutation).definition
     numbers = numbered(state, after)

@@ -14,7 +14,7 @@ from typing import Literal
 from sealwax.definition import BlobRef, Definition
 from sealwax.facts import EnvelopeStatus, Fact
 from sealwax.mutations import Mutation
-from sealwax.observations import Observation
+from sealwax.observations import Extra, Observation
 from sealwax.session import SessionRules
 
 
@@ -135,10 +135,12 @@ class Mutate:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read the envelope. ``why``: to settle an unknown outcome, to refresh, to confirm the end."""
+    """Read the envelope. ``why``: to settle an unknown outcome, to refresh, to confirm the end, or
+    to mark what stands before a change that leaves no other trace."""
 
-    why: Literal["look", "refresh", "confirm"]
+    why: Literal["look", "refresh", "confirm", "mark"]
     with_tabs: bool = False
+    extra: Extra = ""
     kind: Literal["read"] = "read"
 
 

@@ -8,8 +8,8 @@ again by the workflow before anything enters history.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 SUBJECT_LENGTH_MAX = 100
@@ -18,6 +18,13 @@ NAME_LENGTH_MAX = 100
 DOCUMENT_BYTES_MAX = 25 * 1024 * 1024
 DOCUMENT_ID_MAX = 2_147_483_647
 ROUTING_ORDER_MAX = 10_000
+DAYS_MAX = 999
+CUSTOM_FIELDS_MAX = 50
+CUSTOM_FIELD_LENGTH_MAX = 100
+"""SPEC textCustomField.value: at most 100 characters; we hold the name to the same."""
+
+RESERVED_FIELD = "sealwax"
+"""The custom field by which an envelope of ours is found again; nobody else may set it."""
 
 _RECIPIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,35}")
 _EMAIL = re.compile(r"[^@\s<>\",;:]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)+")
@@ -142,13 +149,50 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
+class Reminders:
+    """When the provider reminds those who have not signed, in whole days; both 0 is never.
+
+    First ``first_after_days`` after a recipient got the envelope, then every ``every_days`` (0:
+    only that once). SPEC reminders.
+    """
+
+    first_after_days: int
+    every_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expiration:
+    """When the provider voids an unfinished envelope by itself, in whole days after its sending.
+
+    Recipients are warned ``warn_days`` before (0: not). SPEC expirations.
+    """
+
+    after_days: int
+    warn_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CustomField:
+    """A text that senders keep with an envelope; recipients do not see it. Names are unique."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
-    """What the sender says the envelope is; its progress stands elsewhere, in facts."""
+    """What the sender says the envelope is; its progress stands elsewhere, in facts.
+
+    Where ``reminders`` or ``expiration`` is None, the account's own settings hold.
+    """
 
     subject: str
     message: str = ""
     documents: tuple[Document, ...] = ()
     recipients: tuple[Recipient, ...] = ()
+    reminders: Reminders | None = None
+    expiration: Expiration | None = None
+    custom_fields: tuple[CustomField, ...] = ()
 
     def recipient(self, recipient_id: str) -> Recipient | None:
         """The recipient of that id, or None."""
@@ -173,6 +217,11 @@ def check_definition(definition: Definition) -> None:
     known = {d.document_id for d in definition.documents}
     for recipient in definition.recipients:
         check_tabs(recipient.recipient_id, recipient.tabs, known)
+    if definition.reminders is not None:
+        check_reminders(definition.reminders)
+    if definition.expiration is not None:
+        check_expiration(definition.expiration)
+    check_custom_fields(definition.custom_fields)
 
 
 def check_texts(subject: str, message: str) -> None:
@@ -288,3 +337,90 @@ def check_tabs(recipient_id: str, tabs: Iterable[Tab], document_ids: set[int]) -
                 f"tab {tab.label} ({tab.kind}) of recipient {recipient_id} is given twice",
             )
         seen.add((tab.kind, tab.label))
+
+
+def check_reminders(reminders: Reminders) -> None:
+    """Raise ``Refusal`` for reminders that are neither off nor a number of days."""
+    first, every = reminders.first_after_days, reminders.every_days
+    if (first, every) == (0, 0):
+        return
+    if not (1 <= first <= DAYS_MAX and 0 <= every <= DAYS_MAX):
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            f"reminders start 1 to {DAYS_MAX} days after the envelope and repeat every 0 to"
+            f" {DAYS_MAX} days (0: once); give 0 and 0 to switch them off",
+        )
+
+
+def check_expiration(expiration: Expiration) -> None:
+    """Raise ``Refusal`` for an end or a warning that cannot be."""
+    after, warn = expiration.after_days, expiration.warn_days
+    if not (1 <= after <= DAYS_MAX and 0 <= warn < after):
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            f"an envelope expires after 1 to {DAYS_MAX} days, and its recipients are warned fewer"
+            " days before (0: not at all)",
+        )
+
+
+def check_custom_fields(fields: Iterable[CustomField]) -> None:
+    """Raise ``Refusal`` for a bad, repeated or reserved name, too long a value, or too many."""
+    seen: set[str] = set()
+    for field in fields:
+        check_field_name(field.name)
+        if field.name in seen:
+            raise Refusal(
+                RefusalCode.DUPLICATE_ID,
+                f"custom field {field.name!r} is given twice; names are unique in an envelope",
+            )
+        seen.add(field.name)
+        if len(field.value) > CUSTOM_FIELD_LENGTH_MAX:
+            raise Refusal(
+                RefusalCode.OVERSIZE,
+                f"the value of custom field {field.name!r} has {len(field.value)} characters;"
+                f" at most {CUSTOM_FIELD_LENGTH_MAX} are allowed",
+            )
+    if len(seen) > CUSTOM_FIELDS_MAX:
+        raise Refusal(
+            RefusalCode.OVERSIZE,
+            f"an envelope has at most {CUSTOM_FIELDS_MAX} custom fields; these are {len(seen)}",
+        )
+
+
+def check_field_name(name: str) -> None:
+    """Raise ``Refusal`` for a name that no custom field of a caller's may have."""
+    if not name.strip() or name != name.strip() or not name.isprintable():
+        raise Refusal(
+            RefusalCode.BAD_INPUT, "a custom field needs a name in one line, without outer spaces"
+        )
+    if len(name) > CUSTOM_FIELD_LENGTH_MAX:
+        raise Refusal(
+            RefusalCode.OVERSIZE,
+            f"a custom field's name has at most {CUSTOM_FIELD_LENGTH_MAX} characters",
+        )
+    if name.casefold() == RESERVED_FIELD:
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            f"the custom field {RESERVED_FIELD!r} is Sealwax's own; choose another name",
+        )
+
+
+def with_custom_fields(
+    definition: Definition, values: Mapping[str, str], remove: tuple[str, ...]
+) -> Definition:
+    """The definition with these text fields set and those taken out. Raises ``Refusal``."""
+    if not values and not remove:
+        raise Refusal(RefusalCode.BAD_INPUT, "give custom fields to set, or names to remove")
+    held = {f.name: f.value for f in definition.custom_fields}
+    for name in remove:
+        check_field_name(name)
+        if name in values or name not in held:
+            why = "set and removed at once" if name in values else "not there"
+            raise Refusal(
+                RefusalCode.BAD_INPUT,
+                f"custom field {name!r} is {why}; there are: {', '.join(held) or 'none'}",
+            )
+    after = {n: v for n, v in {**held, **values}.items() if n not in remove}
+    fields = tuple(CustomField(name, value) for name, value in after.items())
+    check_custom_fields(fields)
+    return replace(definition, custom_fields=fields)

@@ -26,6 +26,7 @@ from sealwax.facts import (
 from sealwax.memory import OPERATIONS_MAX, Answer, Memory, same_request
 from sealwax.merge import Changed, ConflictView, Expected
 from sealwax.mutations import Mutation, Projection, project
+from sealwax.observations import MailTrail
 from sealwax.orphans import Orphans
 from sealwax.session import SessionRules, Sessions
 
@@ -51,7 +52,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An accepted mutation that waits for its turn, or is at the head of the queue."""
+    """An accepted mutation that waits for its turn, or is at the head of the queue.
+
+    ``marked``: a read of ``trail``, the trail of mails before a resend, was made; it stays None
+    where the provider did not tell.
+    """
 
     operation_id: str
     digest: str
@@ -61,6 +66,8 @@ class Pending:
     attempts: int = 0
     during_session: DuringSession = "wait"
     expected: Expected | None = None
+    marked: bool = False
+    trail: MailTrail | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Mutations: the changes a caller may ask of an envelope, when each is legal, what each leaves.
+"""Mutations: the changes a caller may ask of an envelope, and what each leaves.
 
-One table says per status what may be asked. ``project`` applies a mutation to a definition, so
+When each is legal stands in ``legality``. ``project`` applies a mutation to a definition, so
 that a request can be judged against the state as it will be when its turn comes. ``landed`` tells
 from a read whether a mutation took effect, which is how an unknown outcome is resolved.
 """
@@ -14,19 +14,25 @@ from typing import Literal
 from sealwax.definition import (
     Definition,
     Document,
+    Expiration,
     Recipient,
     RecipientKind,
     Refusal,
     RefusalCode,
+    Reminders,
     Tab,
     check_definition,
     check_documents,
+    check_expiration,
     check_person,
     check_recipients,
+    check_reminders,
     check_tabs,
     check_texts,
+    with_custom_fields,
 )
-from sealwax.facts import ACTED, EnvelopeStatus, RecipientStatus, read_cells
+from sealwax.facts import ACTED, EnvelopeStatus, RecipientStatus
+from sealwax.legality import LEAVES, check_legal
 
 VOID_REASON_LENGTH_MAX = 200
 
@@ -134,6 +140,41 @@ class CorrectEnvelope:
 
 
 @dataclass(frozen=True, slots=True)
+class SetReminders:
+    """Make the provider remind those who have not signed. Both 0: never. No mail goes out now."""
+
+    first_after_days: int
+    every_days: int = 0
+    kind: Literal["set_reminders"] = "set_reminders"
+
+
+@dataclass(frozen=True, slots=True)
+class SetExpiration:
+    """Make the envelope expire so many days after its sending, with a warning before (0: none)."""
+
+    after_days: int
+    warn_days: int = 0
+    kind: Literal["set_expiration"] = "set_expiration"
+
+
+@dataclass(frozen=True, slots=True)
+class SetCustomFields:
+    """Set text fields by name and take others out; the rest stay."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+    kind: Literal["set_custom_fields"] = "set_custom_fields"
+
+
+@dataclass(frozen=True, slots=True)
+class ResendEnvelope:
+    """Mail again those who are waited on, or the given recipients of them. It changes no field."""
+
+    recipient_ids: tuple[str, ...] = ()
+    kind: Literal["resend"] = "resend"
+
+
+@dataclass(frozen=True, slots=True)
 class VoidEnvelope:
     """Void an envelope in process. It cannot be undone. The reason has 1 to 200 characters."""
 
@@ -161,44 +202,13 @@ Mutation = (
     | SetTabs
     | ChangeMessage
     | CorrectEnvelope
+    | SetReminders
+    | SetExpiration
+    | SetCustomFields
+    | ResendEnvelope
     | VoidEnvelope
     | DiscardDraft
 )
-
-# 'yes' means legal. Rules: SPEC Envelopes_PutEnvelope (void only from sent or delivered; draft
-# changes), Documents_PutDocuments and Documents_DeleteDocuments (created, sent, delivered),
-# Recipients_PutRecipients (Created, Sent, Delivered), Recipients_DeleteRecipient (draft or sent).
-# A subject changes on a draft directly and in process only by an advanced update.
-_LEGAL = """
-                   new  rejected created sent delivered signed deleted declined voided completed
-create             yes  no       no      no   no        no     no      no       no     no
-send               no   no       yes     no   no        no     no      no       no     no
-add_documents      no   no       yes     yes  yes       no     no      no       no     no
-replace_document   no   no       yes     yes  yes       no     no      no       no     no
-remove_documents   no   no       yes     yes  yes       no     no      no       no     no
-add_recipients     no   no       yes     yes  yes       no     no      no       no     no
-update_recipient   no   no       yes     yes  yes       no     no      no       no     no
-remove_recipients  no   no       yes     yes  no        no     no      no       no     no
-reorder_routing    no   no       yes     yes  yes       no     no      no       no     no
-set_tabs           no   no       yes     yes  yes       no     no      no       no     no
-change_message     no   no       yes     no   no        no     no      no       no     no
-correct            no   no       no      yes  yes       no     no      no       no     no
-void               no   no       no      yes  yes       no     no      no       no     no
-discard            no   no       yes     no   no        no     no      no       no     no
-"""
-
-
-LEGAL = {pair: cell == "yes" for pair, cell in read_cells(_LEGAL).items()}
-"""(mutation kind, envelope status) -> legal. Every pair is decided."""
-
-
-LEAVES = {
-    "create": EnvelopeStatus.CREATED,
-    "send": EnvelopeStatus.SENT,
-    "void": EnvelopeStatus.VOIDED,
-    "discard": EnvelopeStatus.DELETED,
-}
-"""The status that a mutation itself brings about, where it brings one."""
 
 
 def described(mutation: Mutation) -> str:
@@ -223,11 +233,16 @@ def described(mutation: Mutation) -> str:
         case CorrectEnvelope(recipients=changes):
             of = f" of {', '.join(c.recipient_id for c in changes)}" if changes else ""
             return f"Correct the envelope{of}"
+        case ResendEnvelope(recipient_ids=ids):
+            return f"Resend to {', '.join(ids)}" if ids else "Resend to all who are waited on"
         case _:
             return {
                 "create": "Create the draft",
                 "send": "Send the envelope",
                 "change_message": "Change subject or message",
+                "set_reminders": "Set the reminders",
+                "set_expiration": "Set the expiration",
+                "set_custom_fields": "Set custom fields",
                 "void": "Void the envelope",
                 "discard": "Discard the draft",
             }[mutation.kind]
@@ -247,18 +262,6 @@ def project(before: Projection, mutation: Mutation) -> Projection:
     check_legal(before.status, mutation.kind)
     definition = _applied(before, mutation)
     return replace(before, definition=definition, status=LEAVES.get(mutation.kind, before.status))
-
-
-def check_legal(status: EnvelopeStatus, kind: str) -> None:
-    """Raise ``Refusal`` naming the status and what it allows, where the table says no."""
-    if LEGAL[kind, status]:
-        return
-    allowed = sorted(k for (k, s), legal in LEGAL.items() if legal and s == status)
-    raise Refusal(
-        RefusalCode.ILLEGAL_IN_STATUS,
-        f"{kind} is not possible while the envelope is {status};"
-        f" possible now: {', '.join(allowed) if allowed else 'nothing, it is final'}",
-    )
 
 
 def _applied(before: Projection, mutation: Mutation) -> Definition:
@@ -290,6 +293,12 @@ def _applied(before: Projection, mutation: Mutation) -> Definition:
             return _with_texts(definition, subject, message)
         case CorrectEnvelope():
             return _corrected(before, mutation)
+        case SetReminders() | SetExpiration() | SetCustomFields():
+            return _with_settings(definition, mutation)
+        case ResendEnvelope(recipient_ids=ids):
+            for recipient_id in ids:
+                _mailed(_untouched(before, definition, recipient_id))
+            return definition
         case VoidEnvelope(reason=reason):
             if not reason.strip() or len(reason) > VOID_REASON_LENGTH_MAX:
                 raise Refusal(
@@ -336,6 +345,31 @@ def _with_documents(
         for r in definition.recipients
     )
     return replace(definition, documents=documents, recipients=recipients)
+
+
+def _with_settings(
+    definition: Definition, mutation: SetReminders | SetExpiration | SetCustomFields
+) -> Definition:
+    match mutation:
+        case SetReminders(first_after_days=first, every_days=every):
+            reminders = Reminders(first, every)
+            check_reminders(reminders)
+            return replace(definition, reminders=reminders)
+        case SetExpiration(after_days=after, warn_days=warn):
+            expiration = Expiration(after, warn)
+            check_expiration(expiration)
+            return replace(definition, expiration=expiration)
+        case SetCustomFields(values=values, remove=remove):
+            return with_custom_fields(definition, values, remove)
+
+
+def _mailed(recipient: Recipient) -> None:
+    if recipient.client_user_id:
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            f"recipient {recipient.recipient_id} signs in your application and gets no mail;"
+            " ask for a signing session",
+        )
 
 
 def _with_added(definition: Definition, added: tuple[Recipient, ...]) -> Definition:

@@ -8,9 +8,17 @@ mutation whose answer was lost took effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from sealwax.definition import Definition, Recipient, RecipientKind, TabKind
+from sealwax.definition import (
+    Definition,
+    Expiration,
+    Recipient,
+    RecipientKind,
+    Reminders,
+    TabKind,
+)
 from sealwax.facts import EnvelopeStatus, Fact
 from sealwax.mutations import (
     AddDocuments,
@@ -24,7 +32,11 @@ from sealwax.mutations import (
     RemoveRecipients,
     ReorderRouting,
     ReplaceDocument,
+    ResendEnvelope,
     SendEnvelope,
+    SetCustomFields,
+    SetExpiration,
+    SetReminders,
     SetTabs,
     UpdateRecipient,
     VoidEnvelope,
@@ -60,9 +72,30 @@ class ObservedRecipient:
         )
 
 
+Extra = Literal["", "notification", "mails"]
+"""What a read asks for besides the envelope itself, each by one more request: the settings of
+reminders and expiration, or the trail of mails."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailTrail:
+    """How many lines of the envelope's own history tell of a mail to those who are waited on.
+
+    ``unclear`` counts lines whose meaning is not known, which might tell of one.
+    """
+
+    mails: int
+    unclear: int
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One read of one envelope: its facts and its definition as the provider shows them."""
+    """One read of one envelope: its facts and its definition as the provider shows them.
+
+    ``custom_fields`` are the text fields by name, without ours; several values where a name stands
+    more than once. ``reminders``, ``expiration`` and ``mails`` are None where the read did not ask
+    for them, ``mails`` also where the provider did not tell.
+    """
 
     provider_envelope_id: str
     status: EnvelopeStatus
@@ -71,28 +104,50 @@ class Observation:
     message: str
     documents: Mapping[int, str]
     recipients: tuple[ObservedRecipient, ...]
+    custom_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reminders: Reminders | None = None
+    expiration: Expiration | None = None
+    mails: MailTrail | None = None
 
     def recipient(self, recipient: str) -> ObservedRecipient | None:
         """The recipient of that provider's id, or None."""
         return next((r for r in self.recipients if r.recipient == recipient), None)
 
 
-REPEATABLE = frozenset({"replace_document", "set_tabs"})
+REPEATABLE = frozenset(
+    {"replace_document", "set_tabs", "set_custom_fields", "set_reminders", "set_expiration"}
+)
 """Mutations that may be made again whatever came of the last try (SPEC Documents_PutDocument:
-the same document id replaces). Making a recipient's tabs exactly a list starts with a read."""
+the same document id replaces). Those of tabs, custom fields and notification start with a read and
+make only the difference. Nothing that sends a mail is among them."""
 
 TOLD_BY_TABS = frozenset({"add_recipients", "set_tabs"})
 """Mutations of which only a read with tabs can tell whether they landed whole: new recipients and
 their tabs are separate requests (SPEC Recipients_PostRecipients ignores tabs)."""
 
 
+TOLD_BY_MAILS = frozenset({"resend"})
+"""Mutations that leave nothing but mails: only the trail of mails, read before and after, tells."""
+
+
+def extra_of(kind: str) -> Extra:
+    """What a look at this kind of mutation has to ask for besides the envelope."""
+    if kind in TOLD_BY_MAILS:
+        return "mails"
+    return "notification" if kind in ("set_reminders", "set_expiration") else ""
+
+
 def landed(
-    mutation: Mutation, after: Definition, numbers: Mapping[str, str], seen: Observation
+    mutation: Mutation,
+    after: Definition,
+    numbers: Mapping[str, str],
+    seen: Observation,
+    trail: MailTrail | None = None,
 ) -> bool | None:
     """Whether the read shows what the mutation would have left; None where it cannot tell.
 
     ``after`` is the definition as the mutation leaves it; ``numbers`` gives the provider's id
-    of each of our recipients.
+    of each of our recipients; ``trail`` is the trail of mails as it was before.
     """
     match mutation:
         case CreateEnvelope():
@@ -124,10 +179,28 @@ def landed(
             return _changed(seen, numbers, after, tuple(orders))
         case ChangeMessage():
             return seen.subject == after.subject and seen.message == after.message
+        case SetReminders():
+            return None if seen.reminders is None else seen.reminders == after.reminders
+        case SetExpiration():
+            return None if seen.expiration is None else seen.expiration == after.expiration
+        case SetCustomFields(values=values, remove=remove):
+            set_ = all(seen.custom_fields.get(name) == (v,) for name, v in values.items())
+            return set_ and not any(name in seen.custom_fields for name in remove)
+        case ResendEnvelope():
+            return _mailed_since(trail, seen.mails)
         case CorrectEnvelope(recipients=changes):
             texts = seen.subject == after.subject and seen.message == after.message
             ids = tuple(c.recipient_id for c in changes)
             return texts and _changed(seen, numbers, after, ids)
+
+
+def _mailed_since(before: MailTrail | None, now: MailTrail | None) -> bool | None:
+    # A line of unknown meaning may be the mail that is looked for, so it proves neither.
+    if before is None or now is None:
+        return None
+    if now.mails > before.mails:
+        return True
+    return None if now.unclear > before.unclear else False
 
 
 def _changed(

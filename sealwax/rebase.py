@@ -20,6 +20,9 @@ from sealwax.mutations import (
     RemoveRecipients,
     ReorderRouting,
     ReplaceDocument,
+    SetCustomFields,
+    SetExpiration,
+    SetReminders,
     SetTabs,
     UpdateRecipient,
 )
@@ -45,6 +48,22 @@ def rebased(mutation: Mutation, merged: Definition, now: Definition) -> Mutation
             updates = (_update(change, merged, now) for change in changes)
             rest = tuple(update for update in updates if update is not None)
             return CorrectEnvelope(*texts, rest) if rest or texts != (None, None) else None
+        case SetReminders():
+            wanted_reminders = merged.reminders
+            if wanted_reminders is None or wanted_reminders == now.reminders:
+                return None
+            first, every = wanted_reminders.first_after_days, wanted_reminders.every_days
+            return SetReminders(first, every)
+        case SetExpiration():
+            wanted_end = merged.expiration
+            if wanted_end is None or wanted_end == now.expiration:
+                return None
+            return SetExpiration(wanted_end.after_days, wanted_end.warn_days)
+        case SetCustomFields(values=values, remove=names):
+            held_fields = {f.name: f.value for f in now.custom_fields}
+            fields = {n: v for n, v in values.items() if held_fields.get(n) != v}
+            gone = tuple(n for n in names if n in held_fields)
+            return SetCustomFields(fields, gone) if fields or gone else None
         case SetTabs(recipient_id=recipient_id):
             return _tabs(mutation, merged, now) if merged.recipient(recipient_id) else None
         case AddRecipients(recipients=added):

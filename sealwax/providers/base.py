@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from sealwax.calls import Applied, Capabilities, Cause, Create, FindCreated, Mutate, OpenView
 from sealwax.facts import ProviderEvent
-from sealwax.observations import Observation
+from sealwax.observations import Extra, Observation
 
 T = TypeVar("T")
 
@@ -180,7 +180,9 @@ class Adapter(Protocol):
 
     def bin_draft(self, provider_envelope_id: str) -> Conversation[None]: ...
 
-    def read(self, provider_envelope_id: str, with_tabs: bool) -> Conversation[Observation]: ...
+    def read(
+        self, provider_envelope_id: str, with_tabs: bool, extra: Extra = ""
+    ) -> Conversation[Observation]: ...
 
     def changes(self, since: datetime) -> Conversation[tuple[ProviderEvent, ...]]: ...
 
@@ -236,8 +238,10 @@ class Provider(Protocol):
         """
         ...
 
-    async def read(self, provider_envelope_id: str, with_tabs: bool) -> Observation:
-        """The envelope as it stands."""
+    async def read(
+        self, provider_envelope_id: str, with_tabs: bool, extra: Extra = ""
+    ) -> Observation:
+        """The envelope as it stands, and what ``extra`` names besides."""
         ...
 
     async def changes(self, since: datetime) -> tuple[ProviderEvent, ...]:

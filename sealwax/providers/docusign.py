@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from sealwax import keys
 from sealwax.calls import Applied, Capabilities, FindCreated, Mutate, OpenView
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
-from sealwax.observations import Observation
+from sealwax.observations import Extra, Observation
 from sealwax.providers import docusign_errors, docusign_mutations
+from sealwax.providers import docusign_settings as settings
 from sealwax.providers import docusign_shapes as shapes
 from sealwax.providers.base import (
     Answer,
@@ -109,7 +111,9 @@ class DocuSignAdapter:
         """Put a draft into the bin; see ``docusign_mutations.bin_draft``."""
         return docusign_mutations.bin_draft(provider_envelope_id)
 
-    def read(self, provider_envelope_id: str, with_tabs: bool) -> Conversation[Observation]:
+    def read(
+        self, provider_envelope_id: str, with_tabs: bool, extra: Extra = ""
+    ) -> Conversation[Observation]:
         """The envelope with recipients and documents (SPEC Envelopes_GetEnvelope)."""
         include = "recipients,documents,custom_fields" + (",tabs" if with_tabs else "")
         answer = yield from ask(
@@ -120,7 +124,20 @@ class DocuSignAdapter:
                 query={"include": include},
             )
         )
-        return shapes.observation({"envelopeId": provider_envelope_id, **answer}, with_tabs)
+        seen = shapes.observation({"envelopeId": provider_envelope_id, **answer}, with_tabs)
+        base = envelope_path(provider_envelope_id)
+        match extra:
+            case "notification":
+                held = yield from ask(settings.notification_request(base))
+                return replace(
+                    seen,
+                    reminders=shapes.reminders_of(held),
+                    expiration=shapes.expiration_of(held),
+                )
+            case "mails":
+                return replace(seen, mails=(yield from settings.mail_trail(base)))
+            case "":
+                return seen
 
     def changes(self, since: datetime) -> Conversation[tuple[ProviderEvent, ...]]:
         """What every envelope whose status changed since then says of itself, recipients included.

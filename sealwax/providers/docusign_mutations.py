@@ -8,6 +8,7 @@ correction (SPEC Recipients_PutRecipients), while ``name`` is wanted with every 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, assert_never
 from urllib.parse import quote
 
@@ -25,11 +26,16 @@ from sealwax.mutations import (
     RemoveRecipients,
     ReorderRouting,
     ReplaceDocument,
+    ResendEnvelope,
     SendEnvelope,
+    SetCustomFields,
+    SetExpiration,
+    SetReminders,
     SetTabs,
     UpdateRecipient,
     VoidEnvelope,
 )
+from sealwax.providers import docusign_settings as settings
 from sealwax.providers import docusign_shapes as shapes
 from sealwax.providers.base import Conversation, NeedsPerson, Request
 from sealwax.providers.docusign_errors import ask
@@ -81,6 +87,14 @@ def converse(provider_envelope_id: str, call: Mutate, contents: Contents) -> Con
             return _put_texts(base, _texts(mutation))
         case CorrectEnvelope():
             return _correct(base, call, mutation)
+        case SetReminders():
+            return settings.set_notification(base, Definition("", reminders=call.after.reminders))
+        case SetExpiration():
+            return settings.set_notification(base, Definition("", expiration=call.after.expiration))
+        case SetCustomFields():
+            return settings.set_custom_fields(base, mutation)
+        case ResendEnvelope(recipient_ids=ids):
+            return _resend(base, call, ids)
     assert_never(mutation)
 
 
@@ -192,17 +206,23 @@ def _remove_documents(base: str, ids: Iterable[int]) -> Conversation[Applied]:
 
 def _add_recipients(base: str, call: Mutate, added: tuple[Recipient, ...]) -> Conversation[Applied]:
     # SPEC Recipients_PostRecipients: tabs in its body are not added, and in process a recipient
-    # whose turn has come already is mailed only by a resend. So tabs go second and the resend
-    # last: nobody is called to sign before the fields stand. A further attempt follows one that
-    # may have gone halfway, so it reads first and makes up what is missing.
-    shown = {}
-    if call.attempt > 1:
+    # whose turn has come already is mailed only by a resend. Nobody is to be called before the
+    # fields stand, and a mail must leave a trace by which a look can tell that it went out: so
+    # those whose turn it is are added behind everybody else, get their tabs, and are then moved to
+    # their place and mailed by one request. That they stand in their place shows the mail.
+    shown: Any = {}
+    in_process = call.status is not EnvelopeStatus.CREATED
+    if in_process or call.attempt > 1:
         shown = yield from ask(_get_recipients(base, {"include_tabs": "true"}))
-    held = {str(p["recipientId"]): shapes.held_tabs(p.get("tabs")) for p in shapes.people(shown)}
+    people = {str(p["recipientId"]): p for p in shapes.people(shown)}
+    held = {number: shapes.held_tabs(p.get("tabs")) for number, p in people.items()}
+    due = _due(shown, call, added) if in_process else []
     guids = shapes.incarnations(shown)
     missing = [r for r in added if call.numbers[r.recipient_id] not in held]
     if missing:
-        guids |= shapes.incarnations((yield from _post_recipients(base, call, missing)))
+        behind = max(r.routing_order for r in call.after.recipients) + 1
+        placed = [replace(r, routing_order=behind) if r in due else r for r in missing]
+        guids |= shapes.incarnations((yield from _post_recipients(base, call, placed)))
     for recipient in added:
         number = call.numbers[recipient.recipient_id]
         standing = held.get(number, {})
@@ -211,9 +231,51 @@ def _add_recipients(base: str, call: Mutate, added: tuple[Recipient, ...]) -> Co
             body = shapes.tabs_json((t.kind, shapes.tab_json(t)) for t in tabs)
             path = _tabs_path(base, number)
             yield from ask(_tabs_request("Recipients_PostRecipientTabs", "POST", path, body))
-    if call.status is not EnvelopeStatus.CREATED:
-        yield from _call_in_turn(base, call, added)
+    guids |= yield from _call_to_places(base, call, due, people)
     return Applied(incarnations=guids)
+
+
+def _due(shown: Any, call: Mutate, added: tuple[Recipient, ...]) -> list[Recipient]:
+    current = str(shown.get("currentRoutingOrder") or "")
+    if not current.isdecimal():
+        return []
+    # Added behind by an earlier try, they may be all that is left, and their turn have come there.
+    ours = {call.numbers[r.recipient_id] for r in added}
+    others = [
+        int(str(p.get("routingOrder")))
+        for p in shapes.people(shown)
+        if str(p["recipientId"]) not in ours and str(p.get("routingOrder")).isdecimal()
+    ]
+    reached = min(int(current), max(others, default=int(current)))
+    return [r for r in added if r.routing_order <= reached]
+
+
+def _call_to_places(
+    base: str, call: Mutate, due: list[Recipient], people: Mapping[str, Any]
+) -> Conversation[dict[str, str]]:
+    """Move to their places those who stand behind, and mail those who were not mailed there."""
+    moved: dict[str, str] = {}
+    out = [r for r in due if not _in_place(people.get(call.numbers[r.recipient_id]), r)]
+    mailed = [r for r in out if _reached(people.get(call.numbers[r.recipient_id]))]
+    for query, group in (
+        ({"resend_envelope": "true"}, [r for r in out if r not in mailed]),
+        ({}, mailed),
+    ):
+        entries = [
+            (r, {**_identified(call, r), "routingOrder": str(r.routing_order)}) for r in group
+        ]
+        if entries:
+            applied = yield from _put_recipients(base, shapes.recipients_json(entries), query)
+            moved |= applied.incarnations
+    return moved
+
+
+def _reached(person: Mapping[str, Any] | None) -> bool:
+    return person is not None and str(person.get("status") or "created").lower() != "created"
+
+
+def _in_place(person: Mapping[str, Any] | None, wanted: Recipient) -> bool:
+    return person is not None and str(person.get("routingOrder")) == str(wanted.routing_order)
 
 
 def _post_recipients(base: str, call: Mutate, recipients: Iterable[Recipient]) -> Conversation[Any]:
@@ -239,17 +301,16 @@ def _get_recipients(base: str, query: Mapping[str, str]) -> Request:
     return Request("Recipients_GetRecipients", "GET", f"{base}/recipients", query=query)
 
 
-def _call_in_turn(base: str, call: Mutate, added: tuple[Recipient, ...]) -> Conversation[None]:
-    shown = yield from ask(_get_recipients(base, {}))
-    current = str(shown.get("currentRoutingOrder") or "")
-    if not current.isdecimal():
-        return
-    due = [r for r in added if r.routing_order <= int(current)]
-    if due:
-        entries = [(r, _identified(call, r)) for r in due]
-        yield from _put_recipients(
-            base, shapes.recipients_json(entries), {"resend_envelope": "true"}
-        )
+def _resend(base: str, call: Mutate, ids: tuple[str, ...]) -> Conversation[Applied]:
+    # Each sends mails again, every time (SPEC Envelopes_PutEnvelope and Recipients_PutRecipients,
+    # resend_envelope). A name belongs to every recipient; an e-mail would be a correction.
+    query = {"resend_envelope": "true"}
+    if not ids:
+        yield from ask(_put_envelope(base, {}, query))
+        return Applied()
+    chosen = [_known(call.after, recipient_id) for recipient_id in ids]
+    entries = ((r, _identified(call, r)) for r in chosen)
+    return (yield from _put_recipients(base, shapes.recipients_json(entries), query))
 
 
 def _identified(call: Mutate, recipient: Recipient) -> dict[str, Any]:

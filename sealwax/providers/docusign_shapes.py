@@ -11,13 +11,23 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-from sealwax.definition import Document, Recipient, RecipientKind, Tab, TabKind
+from sealwax.definition import (
+    RESERVED_FIELD,
+    Definition,
+    Document,
+    Expiration,
+    Recipient,
+    RecipientKind,
+    Reminders,
+    Tab,
+    TabKind,
+)
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, RecipientStatus
 from sealwax.observations import Observation, ObservedRecipient
 from sealwax.providers.base import NewEnvelope
 from sealwax.providers.docusign_errors import objects
 
-MARKER_FIELD = "sealwax"
+MARKER_FIELD = RESERVED_FIELD
 """The hidden custom field that finds an envelope after its transaction id's seven days."""
 
 TAB_KEYS = {
@@ -92,13 +102,80 @@ def create_body(new: NewEnvelope) -> dict[str, Any]:
         ),
         "customFields": {
             "textCustomFields": [
-                {"name": MARKER_FIELD, "value": call.marker, "show": "false", "required": "false"}
+                text_field(MARKER_FIELD, call.marker),
+                *(text_field(f.name, f.value) for f in definition.custom_fields),
             ]
         },
     }
+    if definition.reminders is not None or definition.expiration is not None:
+        body["notification"] = notification_json(definition)
     if new.webhook_url:
         body["eventNotification"] = _event_notification(new.webhook_url)
     return body
+
+
+def text_field(name: str, value: str) -> dict[str, str]:
+    """A text custom field that nobody has to fill in (SPEC textCustomField)."""
+    return {"name": name, "value": value, "show": "false", "required": "false"}
+
+
+def notification_json(definition: Definition, held: Mapping[str, Any] | None = None) -> Any:
+    """A whole notification (SPEC notification): what the definition says, the rest as ``held``.
+
+    Without ``expirations`` the account's default end holds.
+    """
+    shown = held or {}
+    body: dict[str, Any] = {"useAccountDefaults": "false"}
+    for key in ("reminders", "expirations"):
+        if isinstance(shown.get(key), dict):
+            body[key] = shown[key]
+    reminders, expiration = definition.reminders, definition.expiration
+    if reminders is not None:
+        body["reminders"] = {
+            "reminderEnabled": flag(reminders != Reminders(0)),
+            "reminderDelay": str(reminders.first_after_days),
+            "reminderFrequency": str(reminders.every_days),
+        }
+    if expiration is not None:
+        body["expirations"] = {
+            "expireEnabled": "true",
+            "expireAfter": str(expiration.after_days),
+            "expireWarn": str(expiration.warn_days),
+        }
+    return body
+
+
+def reminders_of(notification: Mapping[str, Any]) -> Reminders:
+    """The reminders that a notification shows; off where they are not enabled."""
+    shown = notification.get("reminders")
+    if not isinstance(shown, dict) or _text(shown.get("reminderEnabled")).lower() != "true":
+        return Reminders(0)
+    return Reminders(_days(shown.get("reminderDelay")), _days(shown.get("reminderFrequency")))
+
+
+def expiration_of(notification: Mapping[str, Any]) -> Expiration:
+    """The end that a notification shows; 0 days where it is not the envelope's own."""
+    shown = notification.get("expirations")
+    if not isinstance(shown, dict) or _text(shown.get("expireEnabled")).lower() != "true":
+        return Expiration(0)
+    return Expiration(_days(shown.get("expireAfter")), _days(shown.get("expireWarn")))
+
+
+def held_fields(custom_fields: Any) -> dict[str, list[dict[str, str]]]:
+    """The text custom fields that DocuSign shows, by name, without ours (SPEC customFields)."""
+    held: dict[str, list[dict[str, str]]] = {}
+    shown = custom_fields.get("textCustomFields") if isinstance(custom_fields, dict) else None
+    for entry in _dicts(shown):
+        name = _text(entry.get("name"))
+        if name.casefold() != MARKER_FIELD:
+            plain = {"fieldId": _text(entry.get("fieldId")), "value": _text(entry.get("value"))}
+            held.setdefault(name, []).append(plain)
+    return held
+
+
+def _days(value: Any) -> int:
+    text = _text(value)
+    return int(text) if text.isdecimal() else 0
 
 
 def _event_notification(url: str) -> dict[str, Any]:
@@ -273,6 +350,10 @@ def observation(envelope: Mapping[str, Any], with_tabs: bool) -> Observation:
             if (number := _text(document.get("documentId"))).isdecimal()
         },
         recipients=tuple(_observed(p, with_tabs) for p in people(envelope.get("recipients"))),
+        custom_fields={
+            name: tuple(e["value"] for e in entries)
+            for name, entries in held_fields(envelope.get("customFields")).items()
+        },
     )
 
 

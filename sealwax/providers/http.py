@@ -24,7 +24,7 @@ import httpx
 
 from sealwax.calls import Applied, FindCreated, Mutate, OpenView
 from sealwax.facts import ProviderEvent
-from sealwax.observations import Observation
+from sealwax.observations import Extra, Observation
 from sealwax.providers.base import (
     Adapter,
     Answer,
@@ -160,9 +160,11 @@ class HttpProvider:
         conversation = self._adapter.bin_draft(provider_envelope_id)
         await self._call(conversation, self._deadlines.read_s)
 
-    async def read(self, provider_envelope_id: str, with_tabs: bool) -> Observation:
+    async def read(
+        self, provider_envelope_id: str, with_tabs: bool, extra: Extra = ""
+    ) -> Observation:
         """The envelope as it stands."""
-        conversation = self._adapter.read(provider_envelope_id, with_tabs)
+        conversation = self._adapter.read(provider_envelope_id, with_tabs, extra)
         return await self._call(conversation, self._deadlines.read_s)
 
     async def changes(self, since: datetime) -> tuple[ProviderEvent, ...]:

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from sealwax.facts import ENVELOPE_TABLE, FINAL, EnvelopeStatus
-from sealwax.mutations import LEAVES, LEGAL
+from sealwax.legality import LEAVES, LEGAL
 
 ARCHITECTURE = Path(__file__).parents[2] / "ARCHITECTURE.md"
 BEGIN = "<!-- generated from the tables: begin -->"

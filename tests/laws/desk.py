@@ -201,7 +201,9 @@ class Desk:
                 case Mutate():
                     return await self.provider.mutate(state.provider_envelope_id, call, {})
                 case Read():
-                    shown = await self.provider.read(state.provider_envelope_id, call.with_tabs)
+                    shown = await self.provider.read(
+                        state.provider_envelope_id, call.with_tabs, call.extra
+                    )
                     return Observed(shown)
                 case Archive():
                     return Archived(())

@@ -122,6 +122,10 @@ class Stage:
         calls = (await self.ledger())["calls"]
         return [c for c in calls if c["operationId"] == operation]
 
+    async def mails(self, envelope_id: str) -> list[Any]:
+        """What was mailed of an envelope."""
+        return [m for m in (await self.ledger())["mails"] if m["envelopeId"] == envelope_id]
+
 
 @asynccontextmanager
 async def in_process(listener: httpx.AsyncBaseTransport | None = None) -> AsyncIterator[Stage]:

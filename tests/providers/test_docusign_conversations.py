@@ -210,17 +210,44 @@ def test_added_recipients_get_their_tabs_afterwards() -> None:
     assert driven.returned.incarnations == {"4": "g-4"}
 
 
-@pytest.mark.parametrize(("current", "resent"), [("1", True), ("2", True), ("0", False)])
-def test_in_process_a_recipient_whose_turn_has_come_is_called(current: str, resent: bool) -> None:
-    """Only a resend mails one who is added at or before the order that is out, tabs first."""
-    shown = answer({"signers": [], "currentRoutingOrder": current})
-    answers = [answer({}, 201), answer({}, 201), shown, *([EMPTY] if resent else [])]
-    driven = mutate(AddRecipients((DEE,)), *answers, status=SENT)
+def test_in_process_a_recipient_whose_turn_has_come_is_moved_there_and_mailed_at_once() -> None:
+    """Added behind everybody, given tabs, then put in place by the request that mails: so that a
+    recipient in place is one who was mailed."""
+    shown = answer({"signers": [], "currentRoutingOrder": "1"})
+    made = [answer({}, 201), answer({}, 201), EMPTY]
+    driven = mutate(AddRecipients((DEE,)), shown, *made, status=SENT)
+    operations = [r.operation for r in driven.requests]
+    assert operations == [
+        "Recipients_GetRecipients",
+        "Recipients_PostRecipients",
+        "Recipients_PostRecipientTabs",
+        "Recipients_PutRecipients",
+    ]
+    assert driven.requests[1].json["signers"][0]["routingOrder"] == "4"
     last = driven.requests[-1]
-    assert (last.operation == "Recipients_PutRecipients") is resent
-    if resent:
-        assert last.query == {"resend_envelope": "true"}
-        assert last.json == {"signers": [{"recipientId": "4", "name": "Dee Dogwood"}]}
+    assert last.query == {"resend_envelope": "true"}
+    moved = {"recipientId": "4", "name": "Dee Dogwood", "routingOrder": "1"}
+    assert last.json == {"signers": [moved]}
+
+
+def test_in_process_a_recipient_whose_turn_is_to_come_is_added_in_place() -> None:
+    """The provider mails them itself when their turn comes."""
+    shown = answer({"signers": [], "currentRoutingOrder": "0"})
+    driven = mutate(AddRecipients((DEE,)), shown, answer({}, 201), answer({}, 201), status=SENT)
+    assert driven.requests[1].json["signers"][0]["routingOrder"] == "1"
+    assert driven.requests[-1].operation == "Recipients_PostRecipientTabs"
+
+
+def test_who_was_reached_behind_is_moved_without_a_second_mail() -> None:
+    """A further attempt after all others had signed: the provider has mailed already."""
+    dee = {"recipientId": "4", "routingOrder": "4", "status": "sent"}
+    shown = answer({"signers": [{**dee, "tabs": {}}], "currentRoutingOrder": "4"})
+    call = replace(change(AddRecipients((DEE,)), SENT), attempt=2)
+    driven = drive(ADAPTER.mutate("e-1", call, {}), shown, answer({}, 201), EMPTY)
+    assert (driven.requests[-1].operation, driven.requests[-1].query) == (
+        "Recipients_PutRecipients",
+        {},
+    )
 
 
 def test_setting_tabs_makes_the_difference_only() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.facts import EnvelopeStatus, RecipientStatus
+from sealwax.legality import LEGAL
 from sealwax.messages import MUTATION
 from sealwax.mutations import (
-    LEGAL,
     AddDocuments,
     AddRecipients,
     ChangeMessage,
