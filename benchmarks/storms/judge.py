@@ -32,8 +32,8 @@ class Harm:
     end. ``duplicate_envelopes``: envelopes of a business key beyond the first that left the draft.
     ``orphan_drafts``: drafts of a business key that are neither the one in use nor in the bin.
     ``duplicate_mails``: mails that a person got more than once for the same reason of one business
-    key. ``double_effects``: accepted writes at the provider beyond the first with the same
-    operation and body in one envelope; every request of a life has a body of its own, so each is
+    key. ``double_effects``: writes beyond the first of the same operation and body in one envelope
+    that each made a difference there; every request of a life has a body of its own, so each is
     one request in effect twice. ``divergent_states``: envelopes of which the client believes
     another id, status or recipients than the ledger holds, or whose callers were told what is not
     so (two answers to one operation that differ, a refusal of what is in effect), or whose content
@@ -113,7 +113,9 @@ def _judge_life(
         count("lost", f"{operation.operation_id} {reason}", int(bool(reason)))
     for what, extra in repeated(mailed(m) for m in mails).items():
         count("duplicate_mails", what, extra)
-    for what, extra in repeated(written(w) for w in writes if w.get("fingerprint")).items():
+    for what, extra in repeated(
+        written(w) for w in writes if w["accepted"] and w["changed"]
+    ).items():
         count("double_effects", what, extra)
     reason = divergence(life, record, truth)
     count("divergent_states", reason, int(bool(reason)))
@@ -184,7 +186,7 @@ def mailed(mail: Truth) -> str:
 
 
 def written(write: Truth) -> str:
-    """What makes two accepted writes the same: the envelope, the operation and the body."""
+    """What makes two writes the same: the envelope, the operation and the body."""
     return f"{write['envelopeId']} {write['operationId']} {write['fingerprint']}"
 
 

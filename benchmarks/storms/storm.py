@@ -33,6 +33,9 @@ from sealwax.opening import open_client
 SETTLE_S = 120.0
 """An envelope that is not ended or waiting for a person so long after the storm is stuck."""
 
+NAIVE_SETTLE_S = 20.0
+"""The naive side has so long from when Sealwax has settled: what it lost does not come back."""
+
 PERSON_S = 20.0
 """Where only envelopes that wait for a person are left, so long is waited whether they go on."""
 
@@ -156,8 +159,11 @@ class Storm:
                 await asyncio.sleep(seconds)
             tell(f"the storm is over: {dict(self._reaper.kills)} killed")
             began = time.monotonic()
-            await self._settle(tasks, began + SETTLE_S)
+            ours = tasks[: len(self.lives)]
+            await self._settle(ours, self._plays[self._ours], SETTLE_S)
             self._settled_s = time.monotonic() - began
+            await self._settle(tasks[len(ours) :], [], NAIVE_SETTLE_S)
+            await self._control.flush_webhooks(WEBHOOKS_WITHIN_S)
         finally:
             for task in tasks:
                 task.cancel()
@@ -166,27 +172,22 @@ class Storm:
             if isinstance(end, Exception):
                 raise end
 
-    async def _settle(self, tasks: Sequence[asyncio.Task[None]], until: float) -> None:
+    async def _settle(
+        self, tasks: Sequence[asyncio.Task[None]], plays: Sequence[Play], within_s: float
+    ) -> None:
         """Until all plays are over, or time is up; a program that ends is still started again."""
+        until = time.monotonic() + within_s
         supervising = asyncio.create_task(self._reaper.supervise(until))
         try:
             waiting_since = time.monotonic()
             while time.monotonic() < until and not all(task.done() for task in tasks):
-                if not self._only_persons(tasks):
+                if not _only_persons(tasks, plays):
                     waiting_since = time.monotonic()
                 elif time.monotonic() - waiting_since > PERSON_S:
                     break
                 await asyncio.wait(tasks, timeout=1.0)
         finally:
             supervising.cancel()
-        await self._control.flush_webhooks(WEBHOOKS_WITHIN_S)
-
-    def _only_persons(self, tasks: Sequence[asyncio.Task[None]]) -> bool:
-        plays = [play for plays in self._plays.values() for play in plays]
-        return all(
-            task.done() or bool(play.record.held.attention)
-            for task, play in zip(tasks, plays, strict=True)
-        )
 
     async def judged(self, account_id: str, naive_id: str) -> Result:
         """The figures of both sides."""
@@ -215,6 +216,14 @@ class Storm:
             self._naive.kill()
         if name == BRIDGE:
             self._naive.hears(up)
+
+
+def _only_persons(tasks: Sequence[asyncio.Task[None]], plays: Sequence[Play]) -> bool:
+    """Whether nothing is left to wait for but envelopes that wait for a person."""
+    return bool(plays) and all(
+        task.done() or bool(play.record.held.attention)
+        for task, play in zip(tasks, plays, strict=True)
+    )
 
 
 @contextlib.asynccontextmanager

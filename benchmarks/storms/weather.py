@@ -16,10 +16,15 @@ from demo.control import Control
 
 SPELL_S = (1.5, 4.0)
 PROCESSING_MS = (20, 150)
-LATE_MAX_S = 1.0
-"""A call takes effect at most so long after its client gave up; the settle time is longer."""
+LATE_S = (0.2, 1.2)
+"""A call takes effect at most so long after its client got nothing; the settle time is longer."""
 
-CALM: Mapping[str, Any] = {"lost_answers": []}
+LOOKUP_LAG_S = (0.0, 1.0)
+"""Searches show an envelope at most so long after it was made."""
+
+OUTAGE_RATE = 0.12
+OUTAGE_S = (0.5, 2.5)
+CALM: Mapping[str, Any] = {"lost_answers": [], "outage": None, "lookup_lag_s": [0, 0]}
 WEBHOOKS: Mapping[str, Any] = {
     "delay_ms": [0, 1500],
     "duplicate_rate": 0.3,
@@ -28,35 +33,71 @@ WEBHOOKS: Mapping[str, Any] = {
     "max_tries": 1000,
 }
 
+Plan = dict[str, Any]
+_MOST: Mapping[str, tuple[str, float]] = {
+    "commit_then_drop": ("*", 0.08),
+    "drop_before_commit": ("*", 0.05),
+    "commit_then_hang": ("writes", 0.03),
+    "hang_before_commit": ("writes", 0.02),
+    "commit_late": ("writes", 0.06),
+    "slow": ("*", 0.05),
+    "error_before_commit": ("*", 0.05),
+    "error_after_commit": ("*", 0.05),
+    "unauthorized": ("*", 0.02),
+    "revoke_token": ("*", 0.01),
+    "locked": ("writes", 0.02),
+}
+"""By mode: which operations it strikes, and at most what part of them."""
 
-def spells(seed: int) -> Iterator[tuple[float, list[dict[str, Any]]]]:
-    """How long each spell lasts, in seconds, and the plans of lost answers in it; endless."""
+
+def spells(seed: int) -> Iterator[tuple[float, Mapping[str, Any]]]:
+    """How long each spell lasts, in seconds, and the provider's harms in it; endless."""
     draw = random.Random(f"storm-weather:{seed}")
     while True:
-        plans: list[dict[str, Any]] = []
-        for mode, most in (("commit_then_drop", 0.15), ("drop_before_commit", 0.1), ("slow", 0.1)):
-            plan = {"operation": "*", "mode": mode, "rate": round(draw.uniform(0, most), 3)}
-            if mode == "slow":
-                plan["delay_ms"] = draw.randrange(200, 3_000)
-            plans.append(plan)
+        plans = [_plan(draw, mode) for mode in _MOST]
         draw.shuffle(plans)
-        yield draw.uniform(*SPELL_S), plans
+        outage = None
+        if draw.random() < OUTAGE_RATE:
+            outage = {"mode": draw.choice(("error", "drop")), "for_s": draw.uniform(*OUTAGE_S)}
+        lasts_s = draw.uniform(*SPELL_S)
+        yield lasts_s, {"lost_answers": plans, "outage": outage, "lookup_lag_s": LOOKUP_LAG_S}
+
+
+def _plan(draw: random.Random, mode: str) -> Plan:
+    operation, most = _MOST[mode]
+    plan: Plan = {"operation": operation, "mode": mode, "rate": round(draw.uniform(0, most), 3)}
+    match mode:
+        case "slow":
+            plan["delay_ms"] = draw.randrange(200, 3_000)
+        case "commit_late":
+            plan |= {"late_s": LATE_S, "then": draw.choice(("drop", "hang"))}
+        case "error_before_commit" | "error_after_commit":
+            plan["status"] = draw.choice((500, 502, 503, 504))
+        case "unauthorized":
+            plan["code"] = draw.choice(
+                ("AUTHORIZATION_INVALID_TOKEN", "USER_AUTHENTICATION_FAILED")
+            )
+        case "locked":
+            plan["code"] = "EDIT_LOCK_ENVELOPE_LOCKED"
+        case _:
+            pass
+    return plan
 
 
 async def blow(control: Control, seed: int, seconds: float) -> None:
     """Change the faults from spell to spell for so long, then end them all."""
     until = time.monotonic() + seconds
     try:
-        for lasts_s, plans in spells(seed):
+        for lasts_s, harms in spells(seed):
             left_s = until - time.monotonic()
             if left_s <= 0:
                 return
-            await control.set_harms({"lost_answers": plans})
+            await control.set_harms(harms)
             await asyncio.sleep(min(lasts_s, left_s))
     finally:
         await control.set_harms(CALM)
 
 
 def struck(ledger: Mapping[str, Any]) -> int:
-    """How many calls of an account were answered by a fault."""
-    return sum(not call["answered"] for call in ledger["calls"])
+    """How many calls of an account met a fault."""
+    return len(ledger["faults"])
