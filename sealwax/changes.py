@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
-from uuid import uuid4
 
 from temporalio.client import WorkflowHandle
 
@@ -20,7 +19,7 @@ from sealwax.answers import (
 )
 from sealwax.definition import Recipient, Tab
 from sealwax.editing import Change, Expects, edited
-from sealwax.envelope import DuringSession
+from sealwax.envelope import DuringSession, mutation_digest
 from sealwax.intake import BlobSink, File, stored_documents
 from sealwax.messages import MutationResult, Snapshot, Submit
 from sealwax.mutations import (
@@ -34,11 +33,16 @@ from sealwax.mutations import (
     RemoveRecipients,
     ReorderRouting,
     ReplaceDocument,
+    ResendEnvelope,
     SendEnvelope,
+    SetCustomFields,
+    SetExpiration,
+    SetReminders,
     SetTabs,
     UpdateRecipient,
     VoidEnvelope,
 )
+from sealwax.operations import OperationIds
 
 
 class EnvelopeChanges:
@@ -48,12 +52,18 @@ class EnvelopeChanges:
     """
 
     def __init__(
-        self, account: str, key: str, workflow: WorkflowHandle[Any, Any], blobs: BlobSink
+        self,
+        account: str,
+        key: str,
+        workflow: WorkflowHandle[Any, Any],
+        blobs: BlobSink,
+        transaction: str | None = None,
     ) -> None:
         self.account = account
         self.key = key
         self._workflow = workflow
         self._blobs = blobs
+        self._ids = OperationIds(transaction)
 
     @property
     def workflow_id(self) -> str:
@@ -80,7 +90,7 @@ class EnvelopeChanges:
         ``Refusal`` (``MutationRefused`` where it was accepted first), ``MutationRejected``,
         ``UnknownEnvelope``, ``NoAnswerYet``, ``TemporalRefused``.
         """
-        operation = str(uuid4()) if operation_id is None else operation_id
+        operation = operation_id or self._ids.made(mutation.kind, mutation_digest(mutation))
         keys.check_opaque(operation, "operation id")
         submit = Submit(
             operation_id=operation, mutation=mutation, during_session=during_session, **expects
@@ -114,7 +124,7 @@ class EnvelopeChanges:
 
         return await edited(
             change,
-            operation_id,
+            operation_id or self._ids.lasting("edit"),
             read=lambda: self._snapshot(patience),
             ask=lambda asked: self.mutate(
                 asked.mutation,
@@ -283,6 +293,49 @@ class EnvelopeChanges:
             during_session=during_session,
             **expects,
         )
+
+    async def set_reminders(
+        self,
+        first_after_days: int,
+        every_days: int = 0,
+        operation_id: str | None = None,
+        **expects: Unpack[Expects],
+    ) -> MutationResult:
+        """Have the provider remind those who have not signed; 0 and 0 is never."""
+        change = SetReminders(first_after_days, every_days)
+        return await self.mutate(change, operation_id, **expects)
+
+    async def set_expiration(
+        self,
+        after_days: int,
+        warn_days: int = 0,
+        operation_id: str | None = None,
+        **expects: Unpack[Expects],
+    ) -> MutationResult:
+        """Have the provider void the envelope so many days after its sending."""
+        return await self.mutate(SetExpiration(after_days, warn_days), operation_id, **expects)
+
+    async def set_custom_fields(
+        self,
+        values: Mapping[str, str] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        operation_id: str | None = None,
+        **expects: Unpack[Expects],
+    ) -> MutationResult:
+        """Set text fields by name and take others out; recipients do not see them."""
+        change = SetCustomFields(dict(values or {}), tuple(remove))
+        return await self.mutate(change, operation_id, **expects)
+
+    async def resend(
+        self, *recipient_ids: str, operation_id: str | None = None, **expects: Unpack[Expects]
+    ) -> MutationResult:
+        """Mail again everybody who is waited on, or the given recipients of them.
+
+        A lost answer never makes a second mail: where nothing tells whether it went out, a person
+        is asked.
+        """
+        return await self.mutate(ResendEnvelope(recipient_ids), operation_id, **expects)
 
     async def _snapshot(self, patience: Patience) -> Snapshot:
         found: Snapshot = await self._queried(messages.QUERY_SNAPSHOT, Snapshot, patience)

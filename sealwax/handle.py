@@ -39,6 +39,16 @@ _ALIVE = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
 class EnvelopeHandle(EnvelopeChanges):
     """One envelope: its changes, its signing sessions, and how it stands."""
 
+    def within(self, transaction: str) -> EnvelopeHandle:
+        """The same envelope, with operation ids made from a business transaction.
+
+        Whatever is asked through it without an ``operation_id`` gets one made of the transaction's
+        name, of what is asked, and of how often that was asked before. So a caller that died and
+        does the same work again, in whatever order, gets its first answers and no second effect.
+        Raises ``Refusal`` for a transaction without a name.
+        """
+        return EnvelopeHandle(self.account, self.key, self._workflow, self._blobs, transaction)
+
     async def open_session(
         self,
         recipient_id: str,
@@ -58,7 +68,12 @@ class EnvelopeHandle(EnvelopeChanges):
         ``SessionRefused`` where no URL comes of it, other ``Refusal`` s (``already_open``,
         ``not_embedded``, ``bad_return_url``, ...), and otherwise as ``mutate``.
         """
-        asked = session_request(recipient_id, return_url, operation_id, takeover=takeover)
+        asked = session_request(
+            recipient_id,
+            return_url,
+            operation_id or self._ids.made("session", recipient_id),
+            takeover=takeover,
+        )
         return await SessionAsking(self._workflow, asked).granted(timeout_s, seen)
 
     async def close_session(
@@ -92,7 +107,12 @@ class EnvelopeHandle(EnvelopeChanges):
         the request. Raises as ``open_session``, and ``NoAnswerYet`` where closing had no answer;
         the session then ends by its deadlines.
         """
-        asked = session_request(recipient_id, return_url, operation_id, takeover=takeover)
+        asked = session_request(
+            recipient_id,
+            return_url,
+            operation_id or self._ids.made("session", recipient_id),
+            takeover=takeover,
+        )
         asking = SessionAsking(self._workflow, asked)
         token: int | None = None
         try:

@@ -83,6 +83,14 @@ def transaction_id(envelope_workflow_id: str, attempt: int) -> str:
     return f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:32]}"
 
 
+def operation_id(transaction: str, parts: Iterable[str]) -> str:
+    """The id of an operation that belongs to a business transaction: the same parts, the same id.
+
+    It is a digest, so that the transaction's name is shown to nobody.
+    """
+    return f"tx-{digest(('operation', transaction, *parts))[:40]}"
+
+
 def event_key(parts: Iterable[str]) -> str:
     """One delivery's identity, made of signed content only, never of headers or retry counts."""
     return digest(("event", *parts))

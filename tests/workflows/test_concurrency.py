@@ -64,3 +64,21 @@ async def _from_many_processes(house: rig.Rig, key: str) -> list[dict[str, Any]]
         assert process.returncode == 0, err.decode()
         results += json.loads(out)
     return results
+
+
+async def test_a_caller_that_dies_and_starts_again_has_one_effect(house: rig.Rig):
+    """The same work within the same transaction: the same answers, and one write each."""
+
+    async def work() -> list[Any]:
+        envelope = house.client.envelope(rig.ACCOUNT, "job").within("job-7")
+        renamed = await envelope.update_recipient("1", name="Anna")
+        again = await envelope.update_recipient("1", name="Ana")
+        back = await envelope.update_recipient("1", name="Anna")
+        return [renamed, again, back]
+
+    envelope = await house.create("job", send=False)
+    await envelope.wait("created", timeout_s=20)
+    first = await work()
+    assert await work() == first
+    written = [w["operationId"] for w in (await house.desk.ledger())["writes"]]
+    assert written.count("Recipients_PutRecipients") == 3
