@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
+from sealwax.cli_changes import changes
 from sealwax.cli_keys import keys
 from sealwax.cli_operator import operator
 from sealwax.options import Common, Expecting
@@ -53,6 +54,7 @@ app = App(
 )
 app.command(keys)
 app.command(operator, name="*")
+app.command(changes, name="*")
 
 
 @app.command

@@ -16,7 +16,7 @@ errors are those of ``sealwax.answers``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,7 +43,7 @@ from sealwax.answers import (
     UnknownEnvelope,
     insist,
 )
-from sealwax.definition import Recipient, Refusal, RefusalCode
+from sealwax.definition import Expiration, Recipient, Refusal, RefusalCode, Reminders
 from sealwax.editing import SavedElsewhere
 from sealwax.envelope import Order
 from sealwax.facts import EnvelopeStatus
@@ -115,13 +115,17 @@ class EnvelopeClient:
         documents: Sequence[File],
         recipients: Sequence[Recipient],
         message: str = "",
+        reminders: Reminders | None = None,
+        expiration: Expiration | None = None,
+        custom_fields: Mapping[str, str] | None = None,
         send: bool = True,
         principal: str = "",
         timeout_s: float | None = ANSWER_TIMEOUT_S,
     ) -> EnvelopeHandle:
         """The envelope of this account and business key, made if there is none yet.
 
-        ``documents`` are PDFs, numbered 1, 2, ... in the order given. Asked again with the same
+        ``documents`` are PDFs, numbered 1, 2, ... in the order given. Without ``reminders`` or
+        ``expiration`` the provider's account decides. Asked again with the same
         content it answers with the same envelope, also from another process; with another
         content it raises ``Refusal`` (``business_key_reused``). Raises ``Refusal`` before
         anything starts for what could not be an envelope; ``NoAnswerYet``, ``TemporalRefused``.
@@ -133,6 +137,9 @@ class EnvelopeClient:
             message=message,
             documents=documents,
             recipients=recipients,
+            reminders=reminders,
+            expiration=expiration,
+            custom_fields=custom_fields,
         )
         order = Order(account, key, definition, send=send, principal=principal)
         start = _checked_size(EnvelopeInput(order=order))

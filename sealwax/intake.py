@@ -14,11 +14,14 @@ from sealwax.definition import (
     DOCUMENT_BYTES_MAX,
     NAME_LENGTH_MAX,
     BlobRef,
+    CustomField,
     Definition,
     Document,
+    Expiration,
     Recipient,
     Refusal,
     RefusalCode,
+    Reminders,
     check_definition,
     check_documents,
 )
@@ -53,6 +56,9 @@ async def stored_definition(
     message: str,
     documents: Iterable[File],
     recipients: Iterable[Recipient],
+    reminders: Reminders | None = None,
+    expiration: Expiration | None = None,
+    custom_fields: Mapping[str, str] | None = None,
 ) -> Definition:
     """The definition of an envelope whose documents stand in ``blobs``, numbered 1, 2, ...
 
@@ -60,13 +66,26 @@ async def stored_definition(
     """
     files = tuple(documents)
     wanted = checked_definition(
-        subject=subject, message=message, documents=files, recipients=recipients
+        subject=subject,
+        message=message,
+        documents=files,
+        recipients=recipients,
+        reminders=reminders,
+        expiration=expiration,
+        custom_fields=custom_fields,
     )
     return replace(wanted, documents=await _stored(blobs, files, wanted.documents))
 
 
 def checked_definition(
-    *, subject: str, message: str, documents: Iterable[File], recipients: Iterable[Recipient]
+    *,
+    subject: str,
+    message: str,
+    documents: Iterable[File],
+    recipients: Iterable[Recipient],
+    reminders: Reminders | None = None,
+    expiration: Expiration | None = None,
+    custom_fields: Mapping[str, str] | None = None,
 ) -> Definition:
     """What ``stored_definition`` would give, its documents not stored yet. Raises ``Refusal``."""
     definition = Definition(
@@ -74,6 +93,9 @@ def checked_definition(
         message=message,
         documents=_checked(dict(enumerate(documents, start=1))),
         recipients=tuple(recipients),
+        reminders=reminders,
+        expiration=expiration,
+        custom_fields=tuple(CustomField(n, v) for n, v in (custom_fields or {}).items()),
     )
     check_definition(definition)
     return definition

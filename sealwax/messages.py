@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from sealwax.calls import ArchivedDocument
-from sealwax.definition import Refusal, RefusalCode, Tab
+from sealwax.definition import Expiration, Refusal, RefusalCode, Reminders, Tab
 from sealwax.envelope import DuringSession, Envelope, Order
 from sealwax.facts import EnvelopeStatus, ProviderEvent, RecipientStatus
 from sealwax.merge import ConflictView, Expected
@@ -289,6 +289,7 @@ class DocumentView(Message):
 class Snapshot(Message):
     """An envelope as the workflow knows it.
 
+    ``reminders`` and ``expiration`` are None where the provider's account decides.
     ``revision`` counts its changes: mutations applied, and reads that showed a change of others.
     ``closed``: the final status was confirmed by a read, the archive is done and the queue
     drained. ``events_foreign`` counts webhooks whose signed account or envelope id is another's.
@@ -303,6 +304,9 @@ class Snapshot(Message):
     message: str = ""
     documents: tuple[DocumentView, ...]
     recipients: tuple[RecipientView, ...]
+    reminders: Reminders | None = None
+    expiration: Expiration | None = None
+    custom_fields: dict[str, str] = Field(default_factory=dict)
     waiting_on: tuple[str, ...]
     waiting_since: datetime | None
     queue_length: int

@@ -84,6 +84,9 @@ def snapshot(state: Envelope) -> Snapshot:
             )
             for r in definition.recipients
         ),
+        reminders=definition.reminders,
+        expiration=definition.expiration,
+        custom_fields={f.name: f.value for f in definition.custom_fields},
         waiting_on=waiting_on(state),
         waiting_since=waiting_since(state),
         queue_length=len(state.queue),
