@@ -7,11 +7,11 @@ an outcome that is not known is set aside to be looked into.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sealwax import patience
+from sealwax.bookkeeping import answered, named, told
 from sealwax.calls import (
     Applied,
     Archived,
@@ -41,57 +41,21 @@ from sealwax.conflicts import rejoined, revised
 from sealwax.envelope import (
     EVENT_KEYS_MAX,
     HELD_EVENTS_MAX,
-    TIMELINE_LENGTH_MAX,
-    DuringSession,
     Entry,
     Envelope,
-    Pending,
     UnknownOutcome,
-    known_digest,
     numbered,
-    request_digest,
-    unplaced,
 )
-from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
-from sealwax.memory import Answer, AnswerState, remembering
-from sealwax.merge import Expected
-from sealwax.mutations import Mutation, RemoveRecipients, described
-from sealwax.observations import REPEATABLE, TOLD_BY_MAILS, Observation, landed
+from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
+from sealwax.mutations import RemoveRecipients
+from sealwax.observations import REPEATABLE, Observation, landed
 from sealwax.orphans import ambiguous, binned, spotted
 from sealwax.orphans import seen as seen_with_our_mark
-from sealwax.session import End, granted, opened, turned_away
+from sealwax.seeing import confirmed, marked, observed, with_incarnations
+from sealwax.session_answers import session_answered, session_rejected, url_revoked
 
 LOOK_AGAIN_S = 900.0
 """docusign.com docs, "Rules and limits": one GET of one envelope at most every 15 minutes."""
-
-
-def enqueued(
-    state: Envelope,
-    operation_id: str,
-    mutation: Mutation,
-    now: datetime,
-    during_session: DuringSession = "wait",
-    expected: Expected | None = None,
-) -> Envelope:
-    """A mutation takes the last place in the queue."""
-    pending = Pending(
-        operation_id,
-        request_digest(mutation, expected),
-        mutation,
-        state.sequence + 1,
-        accepted_at=now,
-        during_session=during_session,
-        expected=expected,
-    )
-    return replace(state, sequence=state.sequence + 1, queue=(*state.queue, pending))
-
-
-def known(state: Envelope, operation_id: str) -> bool:
-    """Whether an operation id was used before, answered or not."""
-    return (
-        known_digest(state, operation_id) is not None
-        or state.sessions.digest_of(operation_id) is not None
-    )
 
 
 def received(state: Envelope, event: ProviderEvent, now: datetime) -> Envelope:
@@ -176,9 +140,9 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
         case Done() if isinstance(call, Bind):
             return replace(state, bound=True)
         case ViewOpened() | BridgeUp():
-            return _of_session(state, call, outcome, started_at, now)
+            return session_answered(state, call, outcome, started_at, now)
         case Done() if isinstance(call, RevokeView):
-            return _revoked(state, now)
+            return url_revoked(state, now)
         case Done() if isinstance(call, Bin):
             search = binned(state.orphans, call.provider_envelope_id)
             return told(replace(state, orphans=search), now, "an orphan draft was binned")
@@ -207,7 +171,7 @@ def _lost(
         look_at=now,
     )
     state = replace(state, unknown=unknown)
-    return told(state, now, f"{_named(call)}: no answer ({reason}); looking whether it landed")
+    return told(state, now, f"{named(call)}: no answer ({reason}); looking whether it landed")
 
 
 def _postponed(state: Envelope, call: Call, outcome: NotSent | Unknown, now: datetime) -> Envelope:
@@ -235,14 +199,14 @@ def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> 
     if isinstance(call, Read) and call.why == "confirm" and state.status is EnvelopeStatus.DELETED:
         return told(replace(state, confirmed=True), now, "the bin was emptied at the provider")
     if isinstance(call, OpenView | RevokeView) and not outcome.needs_person:
-        return _session_rejected(state, call, outcome, now)
+        return session_rejected(state, call, outcome, now)
     if outcome.needs_person or not isinstance(call, Create | Mutate):
         wait = timedelta(seconds=state.timing.attention_retry_s)
         state = replace(state, attention=said, blocked=_blocks(call), retry_at=now + wait)
-        return told(state, now, f"{_named(call)}: needs a person ({said})")
+        return told(state, now, f"{named(call)}: needs a person ({said})")
     state = replace(state, retry_at=None, failures={}, attention="", blocked="")
     state = answered(state, "rejected", outcome.code, outcome.message)
-    state = told(state, now, f"{_named(call)}: rejected by the provider ({outcome.code})")
+    state = told(state, now, f"{named(call)}: rejected by the provider ({outcome.code})")
     if isinstance(call, Create):
         return replace(state, failed_to_create=True)
     # The law had thought it legal, so what we know of the envelope may be out of date.
@@ -280,7 +244,7 @@ def draft_created(state: Envelope, call: Create, applied: Applied, now: datetime
     if call.attempt > 1:
         from_at = now + timedelta(seconds=_outcome_s(state))
         state = replace(state, orphans=ambiguous(state.orphans, call.attempt, from_at))
-    state = _with_incarnations(state, applied.incarnations, superseding=state.facts)
+    state = with_incarnations(state, applied.incarnations, superseding=state.facts)
     state = answered(revised(before, state), "applied")
     state = told(state, now, "draft created")
     for event in held:
@@ -303,8 +267,8 @@ def mutation_applied(state: Envelope, call: Mutate, applied: Applied, now: datet
         facts=state.facts.joined(applied.facts),
     )
     state = revised(state, after)
-    state = _with_incarnations(state, applied.incarnations, superseding=state.facts)
-    return told(answered(state, "applied"), now, f"{_named(call)}: done")
+    state = with_incarnations(state, applied.incarnations, superseding=state.facts)
+    return told(answered(state, "applied"), now, f"{named(call)}: done")
 
 
 def _found(
@@ -336,11 +300,11 @@ def _with_orphans(state: Envelope, ids: tuple[str, ...], now: datetime) -> Envel
 def _read(
     state: Envelope, call: Read, seen: Observation, started_at: datetime, now: datetime
 ) -> Envelope:
-    state = _observed(state, seen, started_at)
+    state = observed(state, seen, started_at)
     if call.why == "confirm":
-        return _confirmed(state, seen, now)
+        return confirmed(state, seen, now)
     if call.why == "mark":
-        return _marked(state, seen)
+        return marked(state, seen)
     unknown = state.unknown
     if call.why != "look" or unknown is None or not isinstance(unknown.call, Mutate):
         return state
@@ -350,68 +314,9 @@ def _read(
     )
     if verdict:
         guids = {r.recipient: r.incarnation for r in seen.recipients if r.incarnation}
-        state = told(state, now, f"{_named(mutate)}: it had landed")
+        state = told(state, now, f"{named(mutate)}: it had landed")
         return mutation_applied(state, mutate, Applied(seen.facts, guids), now)
     return _not_seen(state, unknown, verdict is None, started_at, now)
-
-
-def _marked(state: Envelope, seen: Observation) -> Envelope:
-    """The head of the queue knows the trail of mails as it stands before its own."""
-    if not state.queue or state.queue[0].mutation.kind not in TOLD_BY_MAILS:
-        return state
-    head, *rest = state.queue
-    return replace(state, queue=(replace(head, marked=True, trail=seen.mails), *rest))
-
-
-def _of_session(
-    state: Envelope, call: Call, outcome: ViewOpened | BridgeUp, started_at: datetime, now: datetime
-) -> Envelope:
-    sessions = state.sessions
-    if isinstance(outcome, BridgeUp):
-        lease = sessions.lease
-        if lease is None:
-            return state
-        # Not up now: silence can count from its return at the earliest, so from now at best.
-        seen = replace(lease, bridge_up_since=outcome.since or now, bridge_asked_at=now)
-        return replace(state, sessions=replace(sessions, lease=seen))
-    wanted = sessions.opening
-    if wanted is None or not isinstance(call, OpenView):
-        return state
-    sessions = replace(sessions, opening=None)
-    if sessions.wanted(wanted.operation_id) is None:
-        # Withdrawn while the URL was on its way: nobody gets it, and unopened it dies by itself.
-        # Its token is used up, since the provider knows it.
-        return replace(state, sessions=replace(sessions, last_token=call.token))
-    sessions = granted(sessions, wanted, outcome.url, state.rules, now)
-    state = replace(state, sessions=sessions)
-    return told(state, now, f"signing session {sessions.last_token} for {wanted.recipient_id}")
-
-
-def _revoked(state: Envelope, now: datetime) -> Envelope:
-    lease = state.sessions.lease
-    if lease is None or opened(lease):
-        # Opened while it was being revoked: the page may be open in spite of the answer.
-        return state
-    state = replace(state, sessions=replace(state.sessions, lease=replace(lease, revoked=True)))
-    return told(state, now, f"signing URL of {lease.recipient_id} revoked")
-
-
-def _session_rejected(
-    state: Envelope, call: OpenView | RevokeView, outcome: Rejected, now: datetime
-) -> Envelope:
-    """A URL that is refused, or that cannot be revoked any more; what we know may be stale."""
-    sessions = state.sessions
-    state = replace(state, retry_at=None, failures={}, refresh_wanted=True)
-    if isinstance(call, RevokeView):
-        lease = sessions.lease
-        spent = None if lease is None else replace(lease, url="")
-        return replace(state, sessions=replace(sessions, lease=spent))
-    wanted, sessions = sessions.opening, replace(sessions, opening=None)
-    if wanted is not None:
-        why = f"{outcome.code}: {outcome.message}"
-        sessions = turned_away(sessions, wanted, End.REJECTED, now, why)
-    state = replace(state, sessions=sessions)
-    return told(state, now, f"signing session refused by the provider ({outcome.code})")
 
 
 def _not_seen(
@@ -423,7 +328,7 @@ def _not_seen(
         head, *rest = state.queue
         again = replace(head, attempts=head.attempts + 1)
         state = replace(state, unknown=None, queue=(again, *rest))
-        return told(state, now, f"{_named(unknown.call)}: it had not landed; doing it again")
+        return told(state, now, f"{named(unknown.call)}: it had not landed; doing it again")
     # A look costs calls of the account's quota; while a person is asked they may be rare.
     most_s = LOOK_AGAIN_S if state.attention else 60.0
     wait = timedelta(seconds=min(most_s, 0.5 * 2.0**unknown.looks))
@@ -433,101 +338,8 @@ def _not_seen(
     unknown = replace(unknown, looks=unknown.looks + 1, look_at=look_at)
     state = replace(state, unknown=unknown)
     if now >= unknown.settled_at + timedelta(seconds=state.timing.attention_retry_s):
-        return replace(state, attention=f"{_named(unknown.call)}: cannot tell whether it landed")
+        return replace(state, attention=f"{named(unknown.call)}: cannot tell whether it landed")
     return state
-
-
-def _observed(state: Envelope, seen: Observation, asked_at: datetime) -> Envelope:
-    """Join a read of ours. It was asked for after everything in ``facts_at_read`` was known, and
-    tells nothing of what happened after ``asked_at``."""
-    before = state.facts_at_read
-    facts = [*seen.facts]
-    if seen.status is not EnvelopeStatus.DELETED:
-        facts += [
-            Fact(RESTORED, mark=f.mark)
-            for f in before.seen
-            if not f.recipient and f.status == EnvelopeStatus.DELETED
-        ]
-    shown = {r.recipient for r in seen.recipients}
-    state = replace(state, facts=state.facts.joined(facts))
-    state = _with_others(state, seen)
-    guids = {r.recipient: r.incarnation for r in seen.recipients if r.incarnation}
-    state = _with_incarnations(state, guids, superseding=before)
-    ours = set(state.numbers.values()) | set(state.removed)
-    absent = tuple(sorted(before.recipients() - shown - ours))
-    state = replace(state, absent=absent, read_at=asked_at, refresh_wanted=False)
-    return replace(state, unplaced_at_read=unplaced(replace(state, facts=before)))
-
-
-def _with_others(state: Envelope, seen: Observation) -> Envelope:
-    """Take in recipients that somebody else added at the provider. Absence removes nobody."""
-    known = set(state.numbers.values()) | set(state.removed)
-    if state.unknown is not None:
-        # Those whom our own call may have added are nobody else's.
-        known |= set(state.unknown.call.numbers.values())
-    definition, numbers = state.definition, dict(state.numbers)
-    for other in seen.recipients:
-        if other.recipient in known:
-            continue
-        free = other.recipient if definition.recipient(other.recipient) is None else ""
-        recipient = other.as_recipient(free or f"other-{other.recipient}"[:36])
-        definition = replace(definition, recipients=(*definition.recipients, recipient))
-        numbers[recipient.recipient_id] = other.recipient
-    if definition == state.definition:
-        return state
-    # A caller who read before it must hear of it, whoever made the change.
-    return revised(state, replace(state, definition=definition, numbers=numbers))
-
-
-def _with_incarnations(
-    state: Envelope, guids: Mapping[str, str], *, superseding: Facts
-) -> Envelope:
-    """Make these the current guids; others that ``superseding`` speaks of are no longer anybody's.
-
-    A guid that was first heard of while the read was under way may be newer than it, so it is
-    left for the next read to place.
-    """
-    gone = set(state.superseded)
-    current = dict(state.incarnations)
-    for number, guid in guids.items():
-        others = superseding.incarnations(number) | {current.get(number, guid)}
-        gone |= {(number, other) for other in others if other != guid}
-        gone.discard((number, guid))
-        current[number] = guid
-    return replace(state, incarnations=current, superseded=tuple(sorted(gone)))
-
-
-def _confirmed(state: Envelope, seen: Observation, now: datetime) -> Envelope:
-    if seen.status == state.status:
-        return told(replace(state, confirmed=True), now, f"{state.status} confirmed by a read")
-    state = replace(state, confirm_tries=state.confirm_tries + 1, final_since=now)
-    if state.confirm_tries >= 3:
-        said = f"the provider shows {seen.status} where {state.status} was reported"
-        return replace(state, attention=said, blocked="confirm")
-    return state
-
-
-def answered(state: Envelope, what: AnswerState, code: str = "", message: str = "") -> Envelope:
-    """The head of the queue leaves it with its answer."""
-    head, *rest = state.queue
-    answer = Answer(
-        head.operation_id, head.digest, head.sequence, what, state.revision, code, message
-    )
-    memory = remembering(state.memory, answer)
-    return replace(state, queue=tuple(rest), memory=memory, unknown=None)
-
-
-def told(state: Envelope, now: datetime, text: str) -> Envelope:
-    """A line is added to the timeline."""
-    return replace(state, timeline=_line(state, now, text))
-
-
-def _line(state: Envelope, now: datetime, text: str) -> tuple[Entry, ...]:
-    return (*state.timeline, Entry(now, text))[-TIMELINE_LENGTH_MAX:]
-
-
-def _named(call: Call) -> str:
-    return described(call.mutation) if isinstance(call, Mutate) else call.kind
 
 
 def _blocks(call: Call) -> str:

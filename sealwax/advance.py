@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sealwax import keys
-from sealwax.absorb import answered, enqueued, finished, known, received, told
+from sealwax.absorb import finished, received
+from sealwax.bookkeeping import answered, enqueued, known, told
 from sealwax.calls import (
     Archive,
     AskBridge,

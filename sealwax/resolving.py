@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from sealwax.absorb import answered, draft_created, mutation_applied, told
+from sealwax.absorb import draft_created, mutation_applied
+from sealwax.bookkeeping import answered, told
 from sealwax.calls import Applied, Create, Mutate
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.envelope import Envelope
