@@ -52,7 +52,7 @@ from sealwax.envelope import (
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
 from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
-from sealwax.session import End, granted, opened, turned_away
+from sealwax.session import End, finished_later, granted, opened, turned_away
 
 FAILURES_BEFORE_ATTENTION = 8
 
@@ -106,6 +106,9 @@ def received(state: Envelope, event: ProviderEvent, now: datetime) -> Envelope:
         last_event=Entry(at, event.name),
     )
     whose = _whose(state, event)
+    if event.session_left_at is not None:
+        sessions = finished_later(state.sessions, whose, event.session_left_at)
+        state = replace(state, sessions=sessions)
     return told(state, now, f"webhook {event.name}{f' ({whose})' if whose else ''}")
 
 

@@ -27,6 +27,7 @@ class End(StrEnum):
     SIGNED = "signed"
     DECLINED = "declined"
     RETURNED = "returned"
+    FINISHED_LATER = "finished_later"
     CLOSED = "closed"
     NEVER_OPENED = "never_opened"
     SILENT = "silent"
@@ -70,8 +71,10 @@ class SessionRules:
     while the page is open the provider asks for our ping URL this often (documented: 60 to 1200).
     ``slack_s``: what transit and clocks may add. ``maximum_s``: a session this long is flagged; it
     is not ended while it still pings. ``return_ends``: a browser at our return URL has left the
-    session. ``revoke_ends``: a URL that was revoked with success can no longer be opened.
-    ``close_ends``: an application that closes a session knows that its signer has left.
+    session. ``finish_later_ends``: a signer of whom the provider says that he finishes later has
+    left, also if his browser never comes back. ``revoke_ends``: a URL that was revoked with
+    success can no longer be opened. ``close_ends``: an application that closes a session knows
+    that its signer has left.
     """
 
     url_life_s: float = 300.0
@@ -79,6 +82,7 @@ class SessionRules:
     slack_s: float = 30.0
     maximum_s: float = 4 * 3600.0
     return_ends: bool = True
+    finish_later_ends: bool = True
     revoke_ends: bool = True
     close_ends: bool = True
 
@@ -108,6 +112,7 @@ class Lease:
     url_until: datetime
     last_ping_at: datetime | None = None
     returned: str = ""
+    finished_later: bool = False
     closing: End | None = None
     revoked: bool = False
     bridge_up_since: datetime | None = None
@@ -219,6 +224,22 @@ def returned(sessions: Sessions, token: int, event: str) -> Sessions:
         return sessions
     known = event if event in RETURN_EVENTS else "unknown"
     return replace(sessions, lease=replace(lease, returned=known, url=""))
+
+
+def finished_later(sessions: Sessions, recipient_id: str, at: datetime) -> Sessions:
+    """The provider says that this recipient left a session, to finish later.
+
+    Its message names no session, and ``at`` is when the message was made, which may be long after
+    the signer left. So it counts only where it can be of no earlier session: it is dated after the
+    grant, and the recipient had no session before. Else the return or silence ends the session.
+    """
+    lease = sessions.lease
+    if lease is None or lease.recipient_id != recipient_id or at < lease.granted_at:
+        return sessions
+    before = any(o.token and o.recipient_id == recipient_id for o in sessions.over)
+    if before or len(sessions.over) >= ENDED_MAX:
+        return sessions
+    return replace(sessions, lease=replace(lease, finished_later=True))
 
 
 def closing(sessions: Sessions, how: End) -> Sessions:

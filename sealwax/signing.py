@@ -254,6 +254,8 @@ def _end_of(state: Envelope, lease: Lease, now: datetime) -> End | None:
         return told
     if left(lease) and rules.return_ends:
         return End.RETURNED
+    if lease.finished_later and rules.finish_later_ends:
+        return End.FINISHED_LATER
     if lease.revoked and rules.revoke_ends:
         return lease.closing or End.NEVER_OPENED
     if lease.closing is not None and _word_counts(lease, rules, now):
