@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
+from playwright.async_api import Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -17,10 +18,9 @@ from starlette.routing import Route
 from demo.contracts.render import TITLES, pdf_path
 from demo.naive.listener import QuietServer
 from demo.naive.sessions import NaiveSessions, Signer
-from sealwax.client import DocumentFile
+from sealwax.client import DocumentFile, EnvelopeClient
 from sealwax.definition import Recipient, Tab, TabKind
 from sealwax.handle import EnvelopeHandle
-from tests import rig
 
 PEOPLE = [
     Recipient("ana", "Ana Lund", "ana@example.com", 1, client_user_id="a"),
@@ -30,10 +30,11 @@ FIELD = "Place and date"
 CONTRACT = sorted(TITLES)[0]
 
 
-async def sent(house: rig.Rig, key: str = "") -> EnvelopeHandle:
+async def sent(client: EnvelopeClient, account: str, key: str) -> EnvelopeHandle:
     """The envelope, out for signing."""
-    envelope = await house.create(
-        key,
+    envelope = await client.create(
+        account=account,
+        key=key,
         subject=TITLES[CONTRACT],
         documents=[DocumentFile(pdf_path(CONTRACT), TITLES[CONTRACT])],
         recipients=PEOPLE,
@@ -50,6 +51,12 @@ async def sent(house: rig.Rig, key: str = "") -> EnvelopeHandle:
     await envelope.send()
     await envelope.wait("sent", timeout_s=30)
     return envelope
+
+
+async def fills_in(window: Page, text: str) -> None:
+    """Type into the signing page, until the provider has it."""
+    await window.get_by_label(FIELD).press_sequentially(text)
+    await expect(window.get_by_role("status")).to_have_text("Saved in this session")
 
 
 @asynccontextmanager

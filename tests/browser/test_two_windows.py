@@ -50,10 +50,9 @@ async def windows() -> AsyncIterator[tuple[Page, Page]]:
         )
 
 
-async def fills_in(window: Page, text: str) -> None:
-    """Type into the signing page, until the provider has it."""
-    await window.get_by_label(ceremony.FIELD).press_sequentially(text)
-    await expect(window.get_by_role("status")).to_have_text("Saved in this session")
+def a_key() -> str:
+    """A new business key."""
+    return f"order-{uuid4().hex[:8]}"
 
 
 async def lands(window: Page, port: int) -> None:
@@ -81,18 +80,18 @@ async def test_the_second_window_waits_until_the_first_has_signed(
     first, second = windows
     port = free_port()
     async with serving(house.client, rig.ACCOUNT, port) as app:
-        envelope = await ceremony.sent(house, key := f"order-{uuid4().hex[:8]}")
+        envelope = await ceremony.sent(house.client, rig.ACCOUNT, key := a_key())
         await first.goto(app.link(key, "ana"))
-        await fills_in(first, "Oslo, ")
+        await ceremony.fills_in(first, "Oslo, ")
         await second.goto(app.link(key, "ben"))
         await expect(second.get_by_text("recipient ana is signing")).to_be_visible()
-        await fills_in(first, "21 November")
+        await ceremony.fills_in(first, "21 November")
         await expect(second.get_by_text("Your turn comes soon")).to_be_visible()
 
         await first.get_by_role("button", name="Sign", exact=True).click()
         await lands(first, port)
         await expect(second.get_by_text("For Ben Okafor")).to_be_visible()
-        await fills_in(second, "Lagos, 21 November")
+        await ceremony.fills_in(second, "Lagos, 21 November")
         await second.get_by_role("button", name="Sign", exact=True).click()
         await lands(second, port)
 
@@ -110,7 +109,7 @@ async def test_an_application_that_asks_at_once_throws_the_first_window_out(
     above can fail."""
     first, second = windows
     desk, port = house.desk, free_port()
-    await ceremony.sent(house)
+    await ceremony.sent(house.client, rig.ACCOUNT, a_key())
     (truth,) = await desk.envelopes()
     credentials = Credentials(
         desk.url, desk.account_id, desk.integration_key, desk.user_id, rig.KEY
@@ -121,7 +120,7 @@ async def test_an_application_that_asks_at_once_throws_the_first_window_out(
         ceremony.naive_application(sessions, truth["envelopeId"], port),
     ):
         await first.goto(f"{there}/sign/1")
-        await fills_in(first, "Oslo, ")
+        await ceremony.fills_in(first, "Oslo, ")
         await second.goto(f"{there}/sign/2")
         await expect(second.get_by_text("For Ben Okafor")).to_be_visible()
         await first.get_by_label(ceremony.FIELD).press_sequentially("21 November")
