@@ -52,7 +52,7 @@ from sealwax.envelope import (
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts, ProviderEvent
 from sealwax.mutations import Mutation, RemoveRecipients, described
 from sealwax.observations import REPEATABLE, Observation, landed
-from sealwax.session import End, finished_later, granted, opened, turned_away
+from sealwax.session import End, bridge_seen, finished_later, granted, opened, turned_away
 
 FAILURES_BEFORE_ATTENTION = 8
 
@@ -310,8 +310,7 @@ def _of_session(
         lease = sessions.lease
         if lease is None:
             return state
-        # Not up now: silence can count from its return at the earliest, so from now at best.
-        seen = replace(lease, bridge_up_since=outcome.since or now, bridge_asked_at=now)
+        seen = bridge_seen(lease, outcome.since, now)
         return replace(state, sessions=replace(sessions, lease=seen))
     wanted = sessions.opening
     if wanted is None or not isinstance(call, OpenView):

@@ -100,7 +100,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The one live session. ``url`` is empty once it is spent."""
+    """The one live session. ``url`` is empty once it is spent.
+
+    ``bridge_away_since``: since when every look for the bridge has found it down.
+    """
 
     operation_id: str
     digest: str
@@ -117,6 +120,7 @@ class Lease:
     revoked: bool = False
     bridge_up_since: datetime | None = None
     bridge_asked_at: datetime | None = None
+    bridge_away_since: datetime | None = None
     flagged: bool = False
 
 
@@ -214,7 +218,8 @@ def pinged(sessions: Sessions, token: int, at: datetime) -> Sessions:
     # Whoever pings has opened the URL, which is thereby spent, and is there, though the
     # application that closes an unopened session believes otherwise.
     wish = None if lease.closing is End.CLOSED else lease.closing
-    return replace(sessions, lease=replace(lease, last_ping_at=last, url="", closing=wish))
+    heard = replace(lease, last_ping_at=last, url="", closing=wish, bridge_away_since=None)
+    return replace(sessions, lease=heard)
 
 
 def returned(sessions: Sessions, token: int, event: str) -> Sessions:
@@ -309,6 +314,17 @@ def silence_proven(lease: Lease, rules: SessionRules, now: datetime) -> bool:
     """Whether the silence is long enough and the bridge was asked about it since it became so."""
     due = silent_from(lease, rules)
     return now >= due and lease.bridge_asked_at is not None and lease.bridge_asked_at >= due
+
+
+def bridge_seen(lease: Lease, since: datetime | None, now: datetime) -> Lease:
+    """A look for the bridge: up ``since`` then without a gap, or None: down."""
+    return replace(
+        lease,
+        # Not up now: silence can count from its return at the earliest, so from now at best.
+        bridge_up_since=since or now,
+        bridge_asked_at=now,
+        bridge_away_since=None if since else (lease.bridge_away_since or now),
+    )
 
 
 def overdue_from(lease: Lease, rules: SessionRules) -> datetime:

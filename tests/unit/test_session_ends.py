@@ -17,6 +17,7 @@ from sealwax.calls import (
 from sealwax.facts import Fact
 from sealwax.session import NOT_LEFT, RETURN_EVENTS, End, SessionRules
 from tests.builders import START
+from tests.playbook import Playbook
 from tests.signing import LIFE_S, QUIET_S, UP, another, at_work, how, later, live, shown, told
 
 
@@ -254,6 +255,49 @@ class TestSilence:
 
         play.returns()
         assert play.state.attention == ""
+
+
+class TestBridgeAway:
+    """While no bridge is up nobody's silence ends anything, and a person is told so."""
+
+    SAID = (
+        "the bridge is down, so nobody can tell whether recipient ana is still signing;"
+        " start it again"
+    )
+
+    def away(self) -> Playbook:
+        """Ana is at work, and three looks for the bridge in a row have found none."""
+        play = at_work()
+        for _ in range(3):
+            play.passes(QUIET_S).expects("ask_bridge").answers(BridgeUp(None))
+        return play
+
+    def test_a_bridge_that_stays_away_is_shown(self):
+        """After minutes, not at a restart; the session lives on, however long it takes."""
+        play = at_work().passes(QUIET_S).expects("ask_bridge").answers(BridgeUp(None))
+        assert play.state.attention == ""
+
+        play = self.away()
+        assert (play.state.attention, how(play)) == (self.SAID, "")
+        play.asks("n", another(0)).expects("mutate").answers(Applied())
+        assert play.state.attention == self.SAID
+        for _ in range(20):
+            play.passes(QUIET_S).expects("ask_bridge").answers(BridgeUp(None))
+        assert (play.state.attention, how(play)) == (self.SAID, "")
+
+    @pytest.mark.parametrize("sign", ["ping", "look", "return"])
+    def test_it_is_shown_no_longer_than_it_is_true(self, sign: str):
+        """A ping or a return came through a bridge; a look may find one, too."""
+        play = self.away()
+        match sign:
+            case "ping":
+                play.pings()
+            case "look":
+                play.passes(QUIET_S).expects("ask_bridge").answers(BridgeUp(play.now))
+            case _:
+                play.returns()
+        assert play.state.attention == ""
+        assert how(play) == (End.RETURNED if sign == "return" else "")
 
 
 class TestRules:
