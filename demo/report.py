@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -29,8 +28,8 @@ _PLAIN_EVERY_S = 2.0
 _REFRESH_PER_S = 8.0
 _LINES_AROUND = 6
 _SVG_WIDTH = 92
-# Without the fonts from the web; the viewer's own monospace font serves.
-_SVG_FORMAT = re.sub(r"@font-face \{\{.*?\}\}|<!--.*?-->", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+# The fonts from the web: without them the viewer's own monospace font serves.
+_SVG_FONTS = re.compile(r"@font-face \{.*?\}|<!--.*?-->", re.DOTALL)
 _STYLES = {"completed": "green", "declined": "yellow", "voided": "yellow", "waiting": "dim"}
 _PHASES = (
     "waiting",
@@ -232,5 +231,5 @@ def write_svg(table: Table, path: Path) -> None:
     console = Console(record=True, file=io.StringIO(), width=_SVG_WIDTH, force_terminal=True)
     console.print(table)
     # A fixed id keeps the picture the same where the figures are.
-    svg = console.export_svg(title="make demo", code_format=_SVG_FORMAT, unique_id="demo")
-    path.write_text(svg, encoding="utf-8")
+    svg = console.export_svg(title="make demo", unique_id="demo")
+    path.write_text(_SVG_FONTS.sub("", svg), encoding="utf-8")

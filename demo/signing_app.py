@@ -34,10 +34,13 @@ REFRESH_S = 1
 SEE_OTHER = 303
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">{head}
-<meta name="viewport" content="width=device-width"><title>{title}</title><style>
-body{{font:16px/1.5 system-ui,sans-serif;color:#222;
-max-width:32rem;margin:15vh auto;padding:0 1rem}}
-h1{{font-size:1.4rem}}a{{color:#0b57d0}}</style></head><body><h1>{title}</h1>{body}</body></html>"""
+<meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title><style>
+body{{margin:0;min-height:100vh;display:grid;place-items:center;background:#f4f1ea;color:#2b2620;
+font:17px/1.5 system-ui,sans-serif}}main{{box-sizing:border-box;width:100%;max-width:460px;
+padding:32px 34px;background:#fff;border-top:4px solid #9c3d2e}}h1{{font-size:25px;line-height:1.25;
+margin:0 0 8px}}p{{margin:0;color:#6b6258}}small{{display:block;margin:0 0 14px;color:#9c3d2e;
+font-weight:600}}</style></head>
+<body><main><small>Your application</small><h1>{title}</h1>{body}</main></body></html>"""
 _HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
@@ -131,7 +134,8 @@ class SigningApp:
             return _page("This session is not waiting any more", again, status=404)
         visit.seen_at = time.monotonic()
         if not visit.task.done():
-            body = f"{html.escape(visit.why)}. This page goes on by itself."
+            why = visit.why[:1].upper() + visit.why[1:]
+            body = f"{html.escape(why)}. This page goes on by itself."
             return _page("Your turn comes soon", body, refresh=True)
         del self._visits[request.path_params["visit"]]
         try:

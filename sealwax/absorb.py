@@ -52,6 +52,7 @@ from sealwax.observations import REPEATABLE, Observation, landed
 from sealwax.orphans import ambiguous, binned, spotted
 from sealwax.orphans import seen as seen_with_our_mark
 from sealwax.seeing import confirmed, marked, observed, with_incarnations
+from sealwax.session import finished_later
 from sealwax.session_answers import session_answered, session_rejected, url_revoked
 
 LOOK_AGAIN_S = 900.0
@@ -85,6 +86,9 @@ def received(state: Envelope, event: ProviderEvent, now: datetime) -> Envelope:
         last_event=Entry(at, event.name),
     )
     whose = _whose(state, event)
+    if event.session_left_at is not None:
+        sessions = finished_later(state.sessions, whose, event.session_left_at)
+        state = replace(state, sessions=sessions)
     return told(state, now, f"webhook {event.name}{f' ({whose})' if whose else ''}")
 
 

@@ -380,7 +380,7 @@ def _call_of(state: Envelope, head: Pending) -> Call:
     if isinstance(mutation, CreateEnvelope):
         transaction_id = keys.transaction_id(state.workflow_id, attempt)
         return Create(after, numbers, transaction_id, _marker(state), attempt)
-    numbers = {**state.numbers, **numbers}
+    numbers = {**state.numbers, **numbers, **head.numbers}
     return Mutate(
         head.operation_id, mutation, state.status, state.definition, after, numbers, attempt
     )

@@ -3,7 +3,8 @@
 Requests of one attempt name the revision that it read. What others changed elsewhere is merged; a
 field that both touched is a conflict, after which the envelope is read anew. The manners are those
 of APIs with a version in the body (eSigKit's guide on conflicts): a jittered pause of 50 to 200 ms,
-three more attempts, then a person. Each attempt is a request of its own with an id of its own; ids
+three more attempts, then a person. An attempt after a conflict lets those go first who are in the
+queue already, since what they leave decides about it. Each attempt is a request of its own with an id of its own; ids
 made of a given one let a caller that died in the middle get the answer of the attempt that it made.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypedDict
@@ -24,6 +26,7 @@ from sealwax.mutations import Mutation
 
 ATTEMPTS_MAX = 4
 PAUSE_S = (0.05, 0.2)
+QUIET_WITHIN_S = 10.0
 
 Change = Callable[[Snapshot], Mutation | Awaitable[Mutation | None] | None]
 """Decides what to ask for by how the envelope stands; None to leave it as it is."""
@@ -78,9 +81,7 @@ async def edited(
         if known is not None:
             return known
     for attempt in range(first, ATTEMPTS_MAX + 1):
-        if last is not None:
-            await asyncio.sleep(random.uniform(*PAUSE_S))
-        snapshot = await read()
+        snapshot = await (read() if last is None else _quiet(read))
         decided = change(snapshot)
         mutation = await decided if inspect.isawaitable(decided) else decided
         if mutation is None:
@@ -91,6 +92,20 @@ async def edited(
             last = conflict
     assert last is not None
     raise SavedElsewhere(last, ATTEMPTS_MAX) from last
+
+
+async def _quiet(read: Callable[[], Awaitable[Snapshot]]) -> Snapshot:
+    """A snapshot after a pause, with nobody in the queue if that can be had soon.
+
+    Whoever is in the queue after a conflict is likely to change the same field, and each attempt
+    made of what stood before is then for nothing: so whoever looks first goes first.
+    """
+    until = time.monotonic() + QUIET_WITHIN_S
+    while True:
+        await asyncio.sleep(random.uniform(*PAUSE_S))
+        snapshot = await read()
+        if not snapshot.queue_length or time.monotonic() >= until:
+            return snapshot
 
 
 async def _earlier(

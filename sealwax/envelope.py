@@ -55,7 +55,8 @@ class Pending:
     """An accepted mutation that waits for its turn, or is at the head of the queue.
 
     ``marked``: a read of ``trail``, the trail of mails before a resend, was made; it stays None
-    where the provider did not tell.
+    where the provider did not tell. ``numbers``: those that an earlier try gave to recipients whom
+    it adds; it may have gone halfway, so a further try uses them again.
     """
 
     operation_id: str
@@ -68,6 +69,7 @@ class Pending:
     expected: Expected | None = None
     marked: bool = False
     trail: MailTrail | None = None
+    numbers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class UnknownOutcome:
     settled_at: datetime
     look_at: datetime
     looks: int = 0
+
+
+def tried(head: Pending, unknown: UnknownOutcome) -> Pending:
+    """The head of the queue before its next try, after one that did not land, or not whole."""
+    return replace(head, attempts=head.attempts + 1, numbers=dict(unknown.call.numbers))
 
 
 @dataclass(frozen=True, slots=True)

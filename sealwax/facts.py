@@ -166,6 +166,8 @@ class ProviderEvent:
 
     ``recipient`` is the provider's id of whom the event is about, "" for the envelope itself.
     ``needs_read``: the event says that something changed which it does not carry (a correction).
+    ``session_left_at``: its recipient left a signing session without an end; the provider's time
+    of the message, at or after that of the leaving.
     """
 
     event_key: str
@@ -177,6 +179,7 @@ class ProviderEvent:
     received_at: datetime | None = None
     journal_ref: str = ""
     recipient: str = ""
+    session_left_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

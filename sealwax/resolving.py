@@ -144,7 +144,7 @@ def _of_outcome(
             return replace(mutation_applied(state, call, Applied(), now), refresh_wanted=True)
         case "not_landed":
             head, *rest = state.queue
-            again = replace(head, attempts=head.attempts + 1)
+            again = head if unknown is None else tried(head, unknown)
             return replace(state, unknown=None, queue=(again, *rest))
         case _:
             return _given_up(state, now, creating=isinstance(call, Create))

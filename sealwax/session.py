@@ -28,6 +28,7 @@ class End(StrEnum):
     SIGNED = "signed"
     DECLINED = "declined"
     RETURNED = "returned"
+    FINISHED_LATER = "finished_later"
     CLOSED = "closed"
     NEVER_OPENED = "never_opened"
     SILENT = "silent"
@@ -71,8 +72,10 @@ class SessionRules:
     while the page is open the provider asks for our ping URL this often (documented: 60 to 1200).
     ``slack_s``: what transit and clocks may add. ``maximum_s``: a session this long is flagged; it
     is not ended while it still pings. ``return_ends``: a browser at our return URL has left the
-    session. ``revoke_ends``: a URL that was revoked with success can no longer be opened.
-    ``close_ends``: an application that closes a session knows that its signer has left.
+    session. ``finish_later_ends``: a signer of whom the provider says that he finishes later has
+    left, also if his browser never comes back. ``revoke_ends``: a URL that was revoked with
+    success can no longer be opened. ``close_ends``: an application that closes a session knows
+    that its signer has left.
     """
 
     url_life_s: float = 300.0
@@ -80,6 +83,7 @@ class SessionRules:
     slack_s: float = 30.0
     maximum_s: float = 4 * 3600.0
     return_ends: bool = True
+    finish_later_ends: bool = True
     revoke_ends: bool = True
     close_ends: bool = True
 
@@ -97,7 +101,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The one live session. ``url`` is empty once it is spent."""
+    """The one live session. ``url`` is empty once it is spent.
+
+    ``bridge_away_since``: since when every look for the bridge has found it down.
+    """
 
     operation_id: str
     digest: str
@@ -109,10 +116,12 @@ class Lease:
     url_until: datetime
     last_ping_at: datetime | None = None
     returned: str = ""
+    finished_later: bool = False
     closing: End | None = None
     revoked: bool = False
     bridge_up_since: datetime | None = None
     bridge_asked_at: datetime | None = None
+    bridge_away_since: datetime | None = None
     flagged: bool = False
 
 
@@ -210,7 +219,8 @@ def pinged(sessions: Sessions, token: int, at: datetime) -> Sessions:
     # Whoever pings has opened the URL, which is thereby spent, and is there, though the
     # application that closes an unopened session believes otherwise.
     wish = None if lease.closing is End.CLOSED else lease.closing
-    return replace(sessions, lease=replace(lease, last_ping_at=last, url="", closing=wish))
+    heard = replace(lease, last_ping_at=last, url="", closing=wish, bridge_away_since=None)
+    return replace(sessions, lease=heard)
 
 
 def returned(sessions: Sessions, token: int, event: str) -> Sessions:
@@ -220,6 +230,22 @@ def returned(sessions: Sessions, token: int, event: str) -> Sessions:
         return sessions
     known = event if event in RETURN_EVENTS else "unknown"
     return replace(sessions, lease=replace(lease, returned=known, url=""))
+
+
+def finished_later(sessions: Sessions, recipient_id: str, at: datetime) -> Sessions:
+    """The provider says that this recipient left a session, to finish later.
+
+    Its message names no session, and ``at`` is when the message was made, which may be long after
+    the signer left. So it counts only where it can be of no earlier session: it is dated after the
+    grant, and the recipient had no session before. Else the return or silence ends the session.
+    """
+    lease = sessions.lease
+    if lease is None or lease.recipient_id != recipient_id or at < lease.granted_at:
+        return sessions
+    before = any(o.token and o.recipient_id == recipient_id for o in sessions.over)
+    if before or len(sessions.over) >= ENDED_MAX:
+        return sessions
+    return replace(sessions, lease=replace(lease, finished_later=True))
 
 
 def closing(sessions: Sessions, how: End) -> Sessions:
@@ -303,6 +329,17 @@ def silence_proven(lease: Lease, rules: SessionRules, now: datetime) -> bool:
     """Whether the silence is long enough and the bridge was asked about it since it became so."""
     due = silent_from(lease, rules)
     return now >= due and lease.bridge_asked_at is not None and lease.bridge_asked_at >= due
+
+
+def bridge_seen(lease: Lease, since: datetime | None, now: datetime) -> Lease:
+    """A look for the bridge: up ``since`` then without a gap, or None: down."""
+    return replace(
+        lease,
+        # Not up now: silence can count from its return at the earliest, so from now at best.
+        bridge_up_since=since or now,
+        bridge_asked_at=now,
+        bridge_away_since=None if since else (lease.bridge_away_since or now),
+    )
 
 
 def overdue_from(lease: Lease, rules: SessionRules) -> datetime:

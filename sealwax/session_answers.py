@@ -17,7 +17,7 @@ from sealwax.calls import (
 from sealwax.envelope import (
     Envelope,
 )
-from sealwax.session import End, granted, opened, turned_away
+from sealwax.session import End, bridge_seen, granted, opened, turned_away
 
 
 def session_answered(
@@ -28,8 +28,7 @@ def session_answered(
         lease = sessions.lease
         if lease is None:
             return state
-        # Not up now: silence can count from its return at the earliest, so from now at best.
-        seen = replace(lease, bridge_up_since=outcome.since or now, bridge_asked_at=now)
+        seen = bridge_seen(lease, outcome.since, now)
         return replace(state, sessions=replace(sessions, lease=seen))
     wanted = sessions.opening
     if wanted is None or not isinstance(call, OpenView):

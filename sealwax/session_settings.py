@@ -57,6 +57,7 @@ class SessionSettings(BaseModel):
     slack_s: Seconds = _USUAL.slack_s
     maximum_s: Seconds = _USUAL.maximum_s
     return_ends: bool = _USUAL.return_ends
+    finish_later_ends: bool = _USUAL.finish_later_ends
     revoke_ends: bool = _USUAL.revoke_ends
     close_ends: bool = _USUAL.close_ends
     return_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = ()
@@ -69,6 +70,7 @@ class SessionSettings(BaseModel):
             slack_s=self.slack_s,
             maximum_s=self.maximum_s,
             return_ends=self.return_ends,
+            finish_later_ends=self.finish_later_ends,
             revoke_ends=self.revoke_ends,
             close_ends=self.close_ends,
         )

@@ -16,7 +16,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -37,6 +37,7 @@ from sealwax.crypto import KEY_ADVICE, BadKey, Keyring, check_key_id, parse_key
 from sealwax.definition import Refusal
 from sealwax.keys import check_account
 from sealwax.messages import TASK_QUEUE
+from sealwax.providers.registry import PROVIDERS
 from sealwax.secret_references import (
     SecretReference,
     SettingsError,
@@ -65,11 +66,18 @@ FILE_VARIABLE = "SEALWAX_CONFIG"
 FILE_NAME = "sealwax.toml"
 PREFIX = "SEALWAX_"
 
-ProviderName = Literal["docusign"]
-"""The providers that have an adapter."""
-
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _provider(name: str) -> str:
+    if name not in PROVIDERS:
+        raise PydanticCustomError(
+            "provider",
+            "is not known; use one of: {names}",
+            {"names": ", ".join(sorted(PROVIDERS))},
+        )
+    return name
 
 
 def _guid(text: str) -> str:
@@ -270,7 +278,7 @@ class PrincipalSettings(Part):
 class AccountSettings(Part):
     """``[accounts.NAME]``: one account at one provider."""
 
-    provider: ProviderName
+    provider: Annotated[str, AfterValidator(_provider)]
     account_id: Guid
     api_base: Url
     oauth_base: Url
@@ -437,8 +445,6 @@ def _advice(problem: ErrorDetails) -> str:
         return "missing; add it"
     if kind == "extra_forbidden":
         return f"is no known key; {_near(str(problem['loc'][-1]))}"
-    if kind == "literal_error":
-        return f"is not known; use one of: {', '.join(get_args(ProviderName))}"
     if kind == "string_too_short":
         return "is empty; set it"
     builtin = not isinstance(problem.get("ctx", {}).get("error"), Exception) and kind in _BUILTIN

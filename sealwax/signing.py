@@ -42,6 +42,9 @@ from sealwax.session import (
 )
 
 APPLICATION_URL_LENGTH_MAX = 2_000
+BRIDGE_AWAY = timedelta(minutes=3)
+"""A bridge that is away for longer is shown to a person: until it is back, silence ends nothing."""
+
 DISTURBING = frozenset(
     {
         "add_documents",
@@ -230,7 +233,7 @@ def _lease_settled(state: Envelope, now: datetime) -> Envelope:
         sessions = ended(state.sessions, end, now, lost=lost)
         text = f"signing session {lease.token} of {lease.recipient_id} is over: {end}"
         entry = Entry(now, text)
-        attention = "" if state.attention == _very_long(lease) else state.attention
+        attention = "" if state.attention in _concerns(lease) else state.attention
         timeline = (*state.timeline, entry)[-TIMELINE_LENGTH_MAX:]
         return replace(state, sessions=sessions, attention=attention, timeline=timeline)
     # Also one that stands behind others: they wait for the session of their own accord.
@@ -238,15 +241,28 @@ def _lease_settled(state: Envelope, now: datetime) -> Envelope:
     if ending and lease.closing not in FORCED:
         state = replace(state, sessions=closing(state.sessions, End.FOR_MUTATION))
         return _lease_settled(state, now)
-    if now >= overdue_from(lease, state.rules):
-        sessions = replace(state.sessions, lease=replace(lease, flagged=True))
-        # Every call that succeeds clears it; this lasts as long as the session does.
-        return replace(state, sessions=sessions, attention=state.attention or _very_long(lease))
-    return state
+    return _shown_to_a_person(state, lease, now)
 
 
-def _very_long(lease: Lease) -> str:
-    return f"recipient {lease.recipient_id} has been signing for very long"
+def _shown_to_a_person(state: Envelope, lease: Lease, now: datetime) -> Envelope:
+    """What about the live session needs attention, for as long as it does."""
+    very_long, unheard = _concerns(lease)
+    overdue = now >= overdue_from(lease, state.rules)
+    away = lease.bridge_away_since
+    deaf = away is not None and now >= away + BRIDGE_AWAY
+    concern = unheard if deaf else very_long if overdue else ""
+    # Every call that succeeds clears it, and another's stands above it.
+    attention = "" if state.attention in (very_long, unheard) else state.attention
+    sessions = replace(state.sessions, lease=replace(lease, flagged=lease.flagged or overdue))
+    return replace(state, sessions=sessions, attention=attention or concern)
+
+
+def _concerns(lease: Lease) -> tuple[str, str]:
+    who = f"recipient {lease.recipient_id}"
+    return (
+        f"{who} has been signing for very long",
+        f"the bridge is down, so nobody can tell whether {who} is still signing; start it again",
+    )
 
 
 def _end_of(state: Envelope, lease: Lease, now: datetime) -> End | None:
@@ -257,6 +273,8 @@ def _end_of(state: Envelope, lease: Lease, now: datetime) -> End | None:
         return told
     if left(lease) and rules.return_ends:
         return End.RETURNED
+    if lease.finished_later and rules.finish_later_ends:
+        return End.FINISHED_LATER
     if lease.revoked and rules.revoke_ends:
         return lease.closing or End.NEVER_OPENED
     if lease.closing is not None and _word_counts(state, lease, now):

@@ -121,7 +121,7 @@ class Terminal:
             ),
         )
         if snapshot.signing.recipient_id and snapshot.signing.since:
-            page = "page open" if snapshot.signing.opened else "page not open yet"
+            page = "page open" if snapshot.signing.opened else "page not known to be open yet"
             who = f"{snapshot.signing.recipient_id} since {_time(snapshot.signing.since)}, {page}"
             self.line(f"  signing   {who}")
         if snapshot.signing.waiting:

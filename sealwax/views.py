@@ -334,7 +334,7 @@ def _signing_rows(state: Envelope) -> list[str]:
         return []
     rows = []
     if now.recipient_id and now.since is not None:
-        page = "the page is open" if now.opened else "the page is not open yet"
+        page = "the page is open" if now.opened else "the page is not known to be open yet"
         rows += [f"- now: **{now.recipient_id}** since {_when(now.since)}, {page}"]
     rows += [f"- then: {who}" for who in now.waiting[:5]]
     if len(now.waiting) > 5:

@@ -48,9 +48,20 @@ def an_event(
     account_id: str = ACCOUNT_ID,
     envelope_id: str = ENVELOPE_ID,
     needs_read: bool = False,
+    recipient: str = "",
+    session_left_at: datetime | None = None,
 ) -> ProviderEvent:
     """A verified webhook of the envelope that the playbooks play."""
-    return ProviderEvent(event_key or name, name, account_id, envelope_id, facts, needs_read)
+    return ProviderEvent(
+        event_key or name,
+        name,
+        account_id,
+        envelope_id,
+        facts,
+        needs_read,
+        recipient=recipient,
+        session_left_at=session_left_at,
+    )
 
 
 def an_observation(

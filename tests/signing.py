@@ -68,6 +68,17 @@ def told(name: str, *facts: Fact) -> ProviderEvent:
     return an_event(name, facts)
 
 
+def later(play: Playbook, who: str = "ana", *, after_s: float = 0, key: str = "") -> ProviderEvent:
+    """A webhook that says, dated so long after this moment: this recipient finishes later."""
+    return an_event(
+        "recipient-finish-later",
+        (),
+        event_key=key,
+        recipient=NUMBERS[who],
+        session_left_at=play.now + timedelta(seconds=after_s),
+    )
+
+
 def refusal(play: Playbook, operation_id: str, recipient_id: str, back: str = BACK) -> RefusalCode:
     """The code under which this request is refused; nothing changes by it."""
     before = play.state

@@ -35,14 +35,14 @@ WEBHOOKS: Mapping[str, Any] = {
 
 Plan = dict[str, Any]
 _MOST: Mapping[str, tuple[str, float]] = {
-    "commit_then_drop": ("*", 0.08),
-    "drop_before_commit": ("*", 0.05),
-    "commit_then_hang": ("writes", 0.03),
+    "commit_then_drop": ("*", 0.12),
+    "drop_before_commit": ("*", 0.08),
+    "commit_then_hang": ("writes", 0.05),
     "hang_before_commit": ("writes", 0.02),
-    "commit_late": ("writes", 0.06),
-    "slow": ("*", 0.05),
-    "error_before_commit": ("*", 0.05),
-    "error_after_commit": ("*", 0.05),
+    "commit_late": ("writes", 0.1),
+    "slow": ("*", 0.08),
+    "error_before_commit": ("*", 0.08),
+    "error_after_commit": ("*", 0.08),
     "unauthorized": ("*", 0.02),
     "revoke_token": ("*", 0.01),
     "locked": ("writes", 0.02),

@@ -42,9 +42,8 @@ _RECIPIENT_EVENTS = {
     "recipient-completed": RecipientStatus.COMPLETED,
     "recipient-declined": RecipientStatus.DECLINED,
 }
-_WITHOUT_FACTS = frozenset(
-    {"envelope-purge", "recipient-authenticationfailed", "recipient-finish-later"}
-)
+_FINISH_LATER = "recipient-finish-later"
+_WITHOUT_FACTS = frozenset({"envelope-purge", "recipient-authenticationfailed", _FINISH_LATER})
 
 
 class ConnectReader:
@@ -99,6 +98,11 @@ class ConnectReader:
             facts=(*_facts_of_event(name, recipient, summary), *shapes.envelope_facts(summary)),
             needs_read=_needs_read(name, recipient),
             recipient=recipient,
+            session_left_at=(
+                shapes.parse_time(message.get("generatedDateTime"))
+                if name == _FINISH_LATER
+                else None
+            ),
         )
 
 

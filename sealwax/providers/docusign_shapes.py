@@ -42,8 +42,8 @@ RECIPIENT_KEYS = {
     RecipientKind.SIGNER: "signers",
     RecipientKind.CARBON_COPY: "carbonCopies",
 }
-# SPEC eventNotification.events. Left out: purge, authentication failures and finish-later, which
-# say nothing of an envelope's progress.
+# SPEC eventNotification.events. Left out: purge and authentication failures, which say nothing of
+# an envelope's progress or of its signing sessions.
 WEBHOOK_EVENTS = (
     "envelope-created",
     "envelope-sent",
@@ -63,6 +63,7 @@ WEBHOOK_EVENTS = (
     "recipient-autoresponded",
     "recipient-reassign",
     "recipient-delegate",
+    "recipient-finish-later",
 )
 _EXTENSIONS = {
     "application/pdf": "pdf",

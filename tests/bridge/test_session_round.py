@@ -68,6 +68,29 @@ async def test_a_browser_that_comes_back_hands_the_session_on(house: rig.Rig) ->
     assert [s["state"] for s in ledger["sessions"]] == ["ended", "active"]
 
 
+async def test_who_finishes_later_and_never_comes_back_hands_the_session_on(
+    house: rig.Rig,
+) -> None:
+    """Ana's browser dies at the redirect: the provider's own webhook ends her session, long before
+    silence would, and Ben gets his URL."""
+    envelope = await house.create(recipients=PEOPLE)
+    await envelope.wait("sent", timeout_s=30)
+    ana = await envelope.open_session("ana", BACK, operation_id="s-ana", timeout_s=30)
+    waiting = asyncio.create_task(
+        envelope.open_session("ben", BACK, operation_id="s-ben", timeout_s=30)
+    )
+    async with httpx.AsyncClient(timeout=20) as browser:
+        assert (await browser.get(ana.url)).status_code == 200
+        left = await browser.post(ana.url, data={"action": "finish-later"})
+        assert left.status_code == 303
+        ben = await waiting
+        assert (await browser.get(ben.url)).status_code == 200
+    ticket = await asked(house, envelope.workflow_id, "s-ana")
+    assert (ticket.state, ticket.how, ticket.event) == ("ended", "finished_later", "")
+    ledger = await house.desk.ledger()
+    assert (ledger["kicked"], ledger["input_lost"]) == (0, 0)
+
+
 async def test_a_url_that_is_given_back_unopened_is_revoked_at_the_provider(
     house: rig.Rig,
 ) -> None:

@@ -60,7 +60,7 @@ async def test_a_signer_gets_the_url_and_bad_requests_an_exit_code(
     assert url.startswith(house.desk.url)
     code, shown, _ = await sealwax("status", key)
     assert "buyer is signing" in shown
-    assert "page not open yet" in shown
+    assert "page not known to be open yet" in shown
     assert url not in shown
     code, _, said = await sealwax("sign", key, "buyer", "--return-url", THANKS, "--json")
     assert (code, json.loads(said)["error"]["code"]) == (3, "already_open")

@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -17,39 +13,9 @@ import pytest
 from demo.dev import WORLD, world_of
 from demo.folder import BadFolder
 from sealwax.opening import open_client
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-READY_S = 60.0
+from tests import programs
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
-
-
-@asynccontextmanager
-async def world(folder: Path, *options: str) -> AsyncIterator[list[str]]:
-    """The world as a process of its own, with what it printed until it was up; then SIGTERM."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "demo.dev", "--folder", str(folder), *options),
-        cwd=CHECKOUT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    lines: list[str] = []
-    try:
-        async with asyncio.timeout(READY_S):
-            async for raw in process.stdout:
-                lines.append(raw.decode().rstrip())
-                if "stays up" in lines[-1]:
-                    break
-        assert "stays up" in lines[-1], lines
-        yield lines
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(READY_S):
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def browse(browser: httpx.AsyncClient, url: str, until: str) -> httpx.Response:
@@ -70,10 +36,8 @@ async def test_links_wait_for_their_turn_and_the_world_goes_on_after_a_stop(tmp_
         httpx.AsyncClient(follow_redirects=True, trust_env=False, timeout=20) as ana,
         httpx.AsyncClient(follow_redirects=True, trust_env=False, timeout=20) as ben,
     ):
-        async with world(folder, "--sessions") as said:
-            links = {
-                w[0]: w[1] for line in said if len(w := line.split()) == 2 and "/sign/" in line
-            }
+        async with programs.local_world(folder, "--sessions") as said:
+            links = programs.signing_links(said)
             assert links.keys() == {"ana", "ben", "carla"}
             key = links["ana"].split("/")[-2]
             page = await browse(ana, links["ana"], "/Signing/")
@@ -85,7 +49,7 @@ async def test_links_wait_for_their_turn_and_the_world_goes_on_after_a_stop(tmp_
             assert "you may close this window" in signed.text.lower()
             await browse(ben, str(waiting.url), "/Signing/")
         first = (folder / "sealwax.toml").read_text()
-        async with world(folder):
+        async with programs.local_world(folder):
             client = await open_client(folder / "sealwax.toml")
             envelope = client.envelope("acme", key)
             snapshot = await envelope.status()

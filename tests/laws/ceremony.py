@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -251,8 +251,16 @@ class Ceremony:
         self.happens(lambda: self.play.returns(event, page.token))
 
     def leaves(self, page: Page, act: str, returns: bool) -> None:
-        """A signer signs, declines, or leaves without either; the browser may never come back."""
+        """A signer signs, declines, or leaves without either; the browser may never come back.
+
+        Who presses "finish later" is told of, twice.
+        """
         page.now = "left"
+        if act == "later":
+            for copy_ in ("a", "b"):
+                key = f"later-{page.token}{copy_}"
+                word = an_event("recipient-finish-later", (), event_key=key)
+                self.undelivered.append(replace(word, recipient=page.recipient))
         lease = self.play.state.sessions.lease
         if act == "sign" and (lease is None or lease.token != page.token):
             self.late.add(page.recipient)
@@ -278,8 +286,13 @@ class Ceremony:
         self.undelivered.append(an_event(f"recipient-{status}", tuple(facts), event_key=key))
 
     def delivers(self) -> None:
-        """The newest of the webhooks under way arrives: not in order."""
+        """The newest of the webhooks under way arrives: not in order.
+
+        Word of finishing later is dated when it is sent, the worst that a provider may do.
+        """
         event = self.undelivered.pop()
+        if event.recipient:
+            event = replace(event, session_left_at=self.play.now)
         self.happens(lambda: self.play.hears(event))
 
     def _observed(self) -> Observed:

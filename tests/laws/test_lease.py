@@ -25,7 +25,7 @@ from tests.laws.ceremony import RULES, Ceremony
 STEPS_MAX = 600
 WAITING_MAX = 4
 MEDDLED_MAX = 3
-ACTS = ("sign", "sign", "leave", "leave", "leave", "decline")
+ACTS = ("sign", "sign", "leave", "leave", "later", "later", "decline")
 
 
 class SigningCeremony(RuleBasedStateMachine):
@@ -90,7 +90,12 @@ class SigningCeremony(RuleBasedStateMachine):
     @rule()
     def deliver(self) -> None:
         """A webhook arrives."""
+        at_work = {page.token for page in self.world.at_work()}
+        before = self.world.play.state.sessions.lease
         self.world.delivers()
+        over = self.world.play.state.sessions.over
+        if before is not None and before.token in at_work and over:
+            assert over[-1].how is not End.FINISHED_LATER or over[-1].token != before.token
 
     @precondition(lambda self: self.url())
     @rule()

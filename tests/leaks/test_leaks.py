@@ -48,6 +48,8 @@ TOLD = {
     "reason of the void": "The keeper has found out about it",
     "reason of the refusal": "Not on these terms.",
     "bad e-mail": "spelt.wrongly@@nowhere-at-all",
+    "application's URL": "http://localhost/keepers?pension=withheld-until-spring",
+    "client user id": "keeper-of-the-northern-light",
 }
 PLANTED = "Planted Perpetua in the open"
 
@@ -145,7 +147,9 @@ async def _read_through_the_codec(codec: stage.Codec) -> None:
         assert (await http.post(wrong, json={})).status_code == 401
 
 
-async def created(house: World, key: str, *, send: bool = True) -> EnvelopeHandle:
+async def created(
+    house: World, key: str, *, send: bool = True, client_user_id: str = ""
+) -> EnvelopeHandle:
     """An envelope of which everything is a secret."""
     return await house.client.create(
         account=stage.ACCOUNT,
@@ -154,7 +158,7 @@ async def created(house: World, key: str, *, send: bool = True) -> EnvelopeHandl
         message=TOLD["message"],
         documents=[DocumentFile(house.pdf, TOLD["document's name"])],
         recipients=[
-            Recipient("first", TOLD["name"], TOLD["e-mail"]),
+            Recipient("first", TOLD["name"], TOLD["e-mail"], client_user_id=client_user_id),
             Recipient("second", TOLD["second name"], TOLD["second e-mail"], 2),
         ],
         send=send,
@@ -212,6 +216,33 @@ async def declined(house: World) -> None:
     assert (await envelope.wait("closed", timeout_s=60)).status == "declined"
 
 
+async def signed_embedded(house: World) -> None:
+    """Signing URLs that are used, given back and asked for again; and the bridge's two addresses,
+    as the provider, the signer's browser, a reader of links and a stranger ask for them."""
+    envelope = await created(house, "order-4", client_user_id=TOLD["client user id"])
+    sent = await envelope.wait("sent", timeout_s=30)
+    (first,) = (r for r in sent.recipients if r.recipient_id == "first")
+    signer = (sent.provider_envelope_id, first.provider_recipient_id)
+    back = TOLD["application's URL"]
+    unused = await envelope.open_session("first", back, operation_id="s-1", timeout_s=30)
+    await envelope.close_session("s-1", unused.token)
+    ticket = await envelope.open_session("first", back, operation_id="s-2", timeout_s=30)
+    assert [view.url for view in house.recorder.views] == [unused.url, ticket.url]
+    view = house.recorder.views[-1]
+    mac = view.secrets()["landing URL's MAC"]
+    await house.control.in_session(*signer, "open", url=ticket.url)
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert (await http.get(view.ping_url)).status_code == 204
+        assert (await http.head(view.return_url)).status_code == 405
+        assert (await http.get(view.return_url.replace(mac, mac[::-1]))).status_code == 404
+        left = await house.control.in_session(
+            *signer, "decline", reason=TOLD["reason of the refusal"]
+        )
+        landed = await http.get(left["returnUrl"])
+    assert back.replace("&", "&amp;") in landed.text
+    assert (await envelope.wait("closed", timeout_s=60)).status == "declined"
+
+
 async def refused(house: World) -> None:
     """A key with a person in it is refused before anything is written anywhere."""
     for key in (TOLD["e-mail"], TOLD["second e-mail"]):
@@ -230,17 +261,22 @@ async def planted(house: World) -> None:
 async def test_no_file_that_is_left_holds_what_was_told_in_confidence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Database, journal, registry, documents, logs: no name, address, text, key or token.
+    """Database, journal, registry, documents, logs: no name, address, text, key or token, no
+    signing URL, and nothing by which an address of a session could be made.
 
     The keys' own folder is where they belong; the provider's files are the provider's.
     """
     async with world(tmp_path) as house:
-        await asyncio.gather(completed(house), voided(house), declined(house))
+        await asyncio.gather(
+            completed(house), voided(house), declined(house), signed_embedded(house)
+        )
         await refused(house)
         await planted(house)
         passed = dict(enumerate(sorted(house.recorder.secrets)))
         assert len(passed) >= 2, "a token and an assertion went over the wire"
         ours = TOLD | house.secrets | {f"passed {i}": text for i, text in passed.items()}
+        for number, view in enumerate(house.recorder.views):
+            ours |= {f"{name} {number}": text for name, text in view.secrets().items()}
     (house.folder / "logs" / "client.log").write_text(caplog.text)
 
     left = {p.relative_to(house.folder).parts[0] for p in house.folder.rglob("*") if p.is_file()}

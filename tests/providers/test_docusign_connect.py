@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,20 @@ def test_every_event_that_is_asked_for_is_understood() -> None:
     """Nothing is subscribed to that says nothing."""
     for event in WEBHOOK_EVENTS:
         read = READER.read_webhook(message(event, "1" if event.startswith("rec") else None))
-        assert read.facts or read.needs_read, event
+        assert read.facts or read.needs_read or read.session_left_at, event
+
+
+def test_finishing_later_is_told_with_the_message_s_time() -> None:
+    """To the microsecond; a message without a time tells of no session's end, and others never."""
+    read = READER.read_webhook(message("recipient-finish-later", "1"))
+    assert (read.recipient, read.session_left_at) == (
+        "1",
+        datetime(2026, 1, 1, 0, 0, 0, 123456, tzinfo=UTC),
+    )
+    for odd in (None, 7, "", "yesterday"):
+        body = message("recipient-finish-later", "1", generatedDateTime=odd)
+        assert READER.read_webhook(body).session_left_at is None
+    assert READER.read_webhook(message("recipient-delivered", "1")).session_left_at is None
 
 
 def test_a_recipient_s_event_takes_its_guid_from_the_summary() -> None:

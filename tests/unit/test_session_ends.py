@@ -17,7 +17,8 @@ from sealwax.calls import (
 from sealwax.facts import Fact
 from sealwax.session import NOT_LEFT, RETURN_EVENTS, End, SessionRules
 from tests.builders import START
-from tests.signing import LIFE_S, QUIET_S, UP, another, at_work, how, live, shown, told
+from tests.playbook import Playbook
+from tests.signing import LIFE_S, QUIET_S, UP, another, at_work, how, later, live, shown, told
 
 
 class TestEnds:
@@ -73,6 +74,57 @@ class TestEnds:
 
         assert how(play) == (End.RETURNED if order == "after" else End.SIGNED)
         assert play.lease.recipient_id == "ben"
+
+    @pytest.mark.parametrize("order", ["before", "after", "without"])
+    def test_finishing_later_before_after_and_without_the_return(self, order: str):
+        """The browser may never come back: the provider's word is enough, and Ben is next."""
+        play = at_work().wants("s-ben", "ben")
+        match order:
+            case "before":
+                play.hears(later(play)).returns("cancel", token=1)
+            case "after":
+                play.returns("cancel").hears(later(play))
+            case _:
+                play.hears(later(play))
+        play.expects("read").answers(shown(ana="delivered")).gets_url().rests()
+
+        assert how(play) == (End.RETURNED if order == "after" else End.FINISHED_LATER)
+        assert (play.lease.recipient_id, play.state.sessions.losses) == ("ben", 0)
+
+    def test_finishing_later_ends_no_other_recipient_s_session(self):
+        """Late word of Ana, dated as you like, while Ben is at work."""
+        play = at_work().wants("s-ben", "ben").returns("cancel")
+        play.expects("read").answers(shown(ana="delivered")).gets_url()
+        play.passes(60).pings().hears(later(play)).rests()
+        assert play.lease.recipient_id == "ben"
+
+    @pytest.mark.parametrize("end", ["returned", "taken over", "silent", "finished later"])
+    def test_finishing_later_ends_no_later_session_of_the_same_recipient(self, end: str):
+        """Word of her first session may come late, twice, or be dated when it was sent: nobody can
+        tell it from word of the second, which ends by its return or by silence."""
+        play = at_work()
+        match end:
+            case "returned":
+                play.returns("cancel").wants("again", "ana")
+            case "taken over":
+                play.wants("again", "ana", takeover=True)
+            case "silent":
+                play.wants("more", "ben").passes(QUIET_S).expects("ask_bridge").answers(UP)
+                play.expects("read").answers(shown(ana="delivered")).gets_url()
+                play.passes(1).returns("cancel").wants("again", "ana")
+            case _:
+                play.hears(later(play)).wants("again", "ana")
+        play.expects("read").answers(shown(ana="delivered")).gets_url()
+        play.passes(60).pings()
+        play.hears(later(play, key="late"), later(play, after_s=1, key="later")).rests()
+        assert (play.lease.operation_id, how(play, "again")) == ("again", "")
+        assert play.returns("cancel").ticket("again").how == End.RETURNED
+
+    def test_finishing_later_dated_before_the_grant_ends_nothing(self):
+        """It speaks of something that was before us: a session that another program asked for."""
+        play = at_work()
+        play.hears(later(play, after_s=-61)).rests()
+        assert how(play) == ""
 
     def test_declined(self):
         """The signer's own fact ends the session, the envelope's those who wait."""
@@ -205,6 +257,49 @@ class TestSilence:
         assert play.state.attention == ""
 
 
+class TestBridgeAway:
+    """While no bridge is up nobody's silence ends anything, and a person is told so."""
+
+    SAID = (
+        "the bridge is down, so nobody can tell whether recipient ana is still signing;"
+        " start it again"
+    )
+
+    def away(self) -> Playbook:
+        """Ana is at work, and three looks for the bridge in a row have found none."""
+        play = at_work()
+        for _ in range(3):
+            play.passes(QUIET_S).expects("ask_bridge").answers(BridgeUp(None))
+        return play
+
+    def test_a_bridge_that_stays_away_is_shown(self):
+        """After minutes, not at a restart; the session lives on, however long it takes."""
+        play = at_work().passes(QUIET_S).expects("ask_bridge").answers(BridgeUp(None))
+        assert play.state.attention == ""
+
+        play = self.away()
+        assert (play.state.attention, how(play)) == (self.SAID, "")
+        play.asks("n", another(0)).expects("mutate").answers(Applied())
+        assert play.state.attention == self.SAID
+        for _ in range(20):
+            play.passes(QUIET_S).expects("ask_bridge").answers(BridgeUp(None))
+        assert (play.state.attention, how(play)) == (self.SAID, "")
+
+    @pytest.mark.parametrize("sign", ["ping", "look", "return"])
+    def test_it_is_shown_no_longer_than_it_is_true(self, sign: str):
+        """A ping or a return came through a bridge; a look may find one, too."""
+        play = self.away()
+        match sign:
+            case "ping":
+                play.pings()
+            case "look":
+                play.passes(QUIET_S).expects("ask_bridge").answers(BridgeUp(play.now))
+            case _:
+                play.returns()
+        assert play.state.attention == ""
+        assert how(play) == (End.RETURNED if sign == "return" else "")
+
+
 class TestRules:
     """Each belief can be switched off; then only what is proven without it ends a session."""
 
@@ -212,6 +307,14 @@ class TestRules:
         """Silence ends it."""
         play = at_work(SessionRules(return_ends=False)).returns()
         assert (how(play), play.lease.returned) == ("", "signing_complete")
+        play.passes(QUIET_S).expects("ask_bridge").answers(UP)
+        assert how(play) == End.SILENT
+
+    def test_without_finish_later_ends_its_word_is_a_hint(self):
+        """Silence ends it."""
+        play = at_work(SessionRules(finish_later_ends=False))
+        play.hears(later(play)).rests()
+        assert how(play) == ""
         play.passes(QUIET_S).expects("ask_bridge").answers(UP)
         assert how(play) == End.SILENT
 

@@ -55,12 +55,13 @@ ping_every_s = 120
 slack_s = 10.5
 maximum_s = 900
 return_ends = false
+finish_later_ends = false
 revoke_ends = false
 close_ends = false
 return_origins = ["https://app.example.com", "https://b.example:8443", "http://localhost:3000"]
 """,
     ).sessions
-    assert sessions.rules() == SessionRules(200, 120, 10.5, 900, False, False, False)
+    assert sessions.rules() == SessionRules(200, 120, 10.5, 900, False, False, False, False)
     assert len(sessions.return_origins) == 3
 
 

@@ -1,0 +1,1 @@
+"""Signers in a real browser."""

@@ -1,0 +1,101 @@
+"""``python -m tests.browser.pictures``: the README's pictures of a signing session, taken anew.
+
+A local world is started, two signers open their links in Chromium, and their pages and the
+envelope's card in the Temporal web UI are stored in ``docs/images``. Look at them before you
+commit them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from PIL import Image
+from playwright.async_api import Browser, Locator, Page, expect
+
+from demo import stage
+from sealwax.opening import open_client
+from tests import programs
+from tests.browser import ceremony, chromium
+
+FOLDER = programs.CHECKOUT / "docs" / "images"
+PAGE = (760, 620)
+SMALL_PAGE = (760, 300)
+UI = (1280, 1078)
+COLOURS = 128
+PINGED_WITHIN_S = 90
+
+
+async def take(folder: Path) -> None:
+    """Take them all into a folder."""
+    with tempfile.TemporaryDirectory() as world:
+        async with (
+            programs.local_world(Path(world) / "dev", "--sessions") as said,
+            chromium.browser() as browser,
+        ):
+            application = programs.signing_links(said)["ana"].partition("/sign/")[0]
+            client = await open_client(Path(world) / "dev" / "sealwax.toml")
+            envelope = await ceremony.sent(client, stage.ACCOUNT, key := "order-2026-118")
+            first, second = await _window(browser, PAGE), await _window(browser, SMALL_PAGE)
+            await first.goto(f"{application}/sign/{key}/ana")
+            await ceremony.fills_in(first, "Oslo, 21 November")
+            await second.goto(f"{application}/sign/{key}/ben")
+            await expect(second.get_by_text("recipient ana is signing")).to_be_visible()
+            await _store(first, folder / "signing.png")
+            await _store(second, folder / "waiting.png")
+            ui = next(line.split()[-1] for line in said if line.startswith("Temporal web UI"))
+            card = await _card(browser, ui, envelope.workflow_id)
+            await _store(card, folder / "session-card.png")
+            await first.get_by_role("button", name="Sign", exact=True).click()
+            await expect(first.get_by_text("You are done here")).to_be_visible()
+            width, height = SMALL_PAGE
+            await first.set_viewport_size({"width": width, "height": height})
+            await _store(first, folder / "landing.png")
+
+
+async def _window(browser: Browser, size: tuple[int, int]) -> Page:
+    width, height = size
+    return await browser.new_page(viewport={"width": width, "height": height})
+
+
+async def _card(browser: Browser, ui: str, workflow_id: str) -> Locator:
+    """The envelope's card, decoded by the codec server, once the provider has pinged."""
+    page = await _window(browser, UI)
+    await page.goto(f"{ui}/namespaces/default/workflows/{quote(workflow_id, safe='')}")
+    await page.get_by_role("button", name="Collapse Navigation").click()
+    await page.get_by_role("tab", name="User Metadata").click()
+    card = page.frame_locator("iframe").last.get_by_text("the page is open")
+    async with asyncio.timeout(PINGED_WITHIN_S):
+        while True:
+            with contextlib.suppress(AssertionError):
+                await expect(card).to_be_visible()
+                return page.get_by_role("main")
+            await page.reload()
+
+
+async def _store(what: Page | Locator, path: Path) -> None:
+    """A picture in few colours, as small as it gets."""
+    shot = Image.open(io.BytesIO(await what.screenshot(animations="disabled")))
+    few = shot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Take them; the exit code."""
+    if chromium.program() is None:
+        print(f"pictures: {chromium.MISSING}", file=sys.stderr)
+        return 2
+    folder = Path(arguments[0]) if arguments else FOLDER
+    asyncio.run(take(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
