@@ -4,8 +4,9 @@ Requests of one attempt name the revision that it read. What others changed else
 field that both touched is a conflict, after which the envelope is read anew. The manners are those
 of APIs with a version in the body (eSigKit's guide on conflicts): a jittered pause of 50 to 200 ms,
 three more attempts, then a person. An attempt after a conflict lets those go first who are in the
-queue already, since what they leave decides about it. Each attempt is a request of its own with an id of its own; ids
-made of a given one let a caller that died in the middle get the answer of the attempt that it made.
+queue already, since what they leave decides about it. Each attempt is a request of its own with an
+id of its own; ids made of a given one let a caller that died in the middle get the answer of the
+attempt that it made.
 """
 
 from __future__ import annotations
