@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from sealwax.client import MutationRejected
-from sealwax.definition import Refusal, RefusalCode
+from sealwax.definition import Recipient, Refusal, RefusalCode
 from sealwax.handle import EnvelopeHandle
 from sealwax.messages import Snapshot
-from sealwax.mutations import UpdateRecipient
+from sealwax.mutations import ChangeMessage, UpdateRecipient
 from tests import rig
 
+CROWD = 50
+ANA = Recipient("ana", "Ana", "ana@example.com", client_user_id="a")
 RENAME = UpdateRecipient("1", name="Anna")
 
 
@@ -62,6 +65,38 @@ async def test_what_was_not_asked_cannot_be_decided(house: rig.Rig):
         await envelope.resolve("landed")
     assert refused.value.code is RefusalCode.NOTHING_TO_DECIDE
     assert await envelope.status() == before
+
+
+async def test_a_decision_gets_in_past_a_crowd(house: rig.Rig):
+    """With 50 changes and 50 session requests waiting behind a question, its answer is heard
+    within seconds, and all of them go on."""
+    envelope = await house.create(recipients=[ANA], send=False)
+    await envelope.wait("created", timeout_s=30)
+    await consents(house, False)
+    changes = [
+        asyncio.create_task(envelope.mutate(ChangeMessage(subject=f"{n}"), f"op-{n}"))
+        for n in range(CROWD)
+    ]
+    asked = [
+        asyncio.create_task(
+            envelope.open_session("ana", "http://localhost/back", operation_id=f"ask-{n}")
+        )
+        for n in range(CROWD)
+    ]
+    async for snapshot in envelope.watch():
+        if snapshot.question and snapshot.queue_length == CROWD == len(snapshot.signing.waiting):
+            break
+
+    began = time.monotonic()
+    await consents(house, True)
+    await envelope.resolve("retry", timeout_s=30)
+    took_s = time.monotonic() - began
+
+    assert {r.state for r in await asyncio.gather(*changes)} == {"applied"}
+    assert took_s < 5
+    for task in asked:
+        task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def sent(house: rig.Rig) -> EnvelopeHandle:
