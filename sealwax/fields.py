@@ -2,9 +2,9 @@
 
 A path's parts are joined by dots: ``subject``, ``recipients.buyer.email``,
 ``recipients.buyer.tabs.sign_here:here``, ``documents.1.blob``. Things in a list are known by their
-first field, tabs by kind and label. A tab and a document's content are one field each, as JSON:
-half a tab of one caller and half of another would stand where nobody put it. The walk goes by the
-types, so that a new field of a definition is a field here as well.
+first field, tabs by kind and label. A tab, a document's content, reminders and expiration are one
+field each, as JSON: half a tab of one caller and half of another would stand where nobody put it.
+The walk goes by the types, so that a new field of a definition is a field here as well.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from sealwax.definition import BlobRef, Definition, Tab
+from sealwax.definition import BlobRef, Definition, Expiration, Reminders, Tab
 from sealwax.merge import ENTITY, Fields, Value
 
-_UNITS = (BlobRef, Tab)
+_UNITS = (BlobRef, Expiration, Reminders, Tab)
 _MARK = ""
 
 

@@ -61,8 +61,10 @@ def rebased(mutation: Mutation, merged: Definition, now: Definition) -> Mutation
             return SetExpiration(wanted_end.after_days, wanted_end.warn_days)
         case SetCustomFields(values=values, remove=names):
             held_fields = {f.name: f.value for f in now.custom_fields}
-            fields = {n: v for n, v in values.items() if held_fields.get(n) != v}
-            gone = tuple(n for n in names if n in held_fields)
+            wanted_fields = {f.name: f.value for f in merged.custom_fields}
+            differ = {n for n, v in wanted_fields.items() if held_fields.get(n) != v}
+            fields = {n: v for n, v in values.items() if n in differ}
+            gone = tuple(n for n in names if n in held_fields and n not in wanted_fields)
             return SetCustomFields(fields, gone) if fields or gone else None
         case SetTabs(recipient_id=recipient_id):
             return _tabs(mutation, merged, now) if merged.recipient(recipient_id) else None

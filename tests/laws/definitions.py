@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from sealwax.definition import (
     BlobRef,
+    CustomField,
     Definition,
     Document,
     Recipient,
     RecipientKind,
+    Reminders,
     Tab,
     TabKind,
 )
@@ -24,6 +26,9 @@ from sealwax.mutations import (
     RemoveRecipients,
     ReorderRouting,
     ReplaceDocument,
+    SetCustomFields,
+    SetExpiration,
+    SetReminders,
     SetTabs,
     UpdateRecipient,
 )
@@ -32,6 +37,7 @@ RECIPIENTS = ("a", "b", "c", "d")
 DOCUMENTS = (1, 2, 3)
 words = st.sampled_from(("One", "Two", "Three"))
 orders = st.integers(1, 3)
+names = st.sampled_from(("po", "a.b", "~x"))
 labels = st.sampled_from(("here", "a.b", "x~1", "~", "name.first"))
 documents = st.builds(
     lambda i, name, digest: Document(i, name, BlobRef(f"{digest:064x}", 10)),
@@ -59,12 +65,25 @@ recipients = st.builds(
 )
 
 
-def _made(subject: str, docs: list[Document], parties: list[Recipient]) -> Definition:
+def _made(
+    subject: str,
+    docs: list[Document],
+    parties: list[Recipient],
+    reminders: Reminders | None,
+    kept_fields: list[CustomField],
+) -> Definition:
     # The first of each is what the law needs at least: a document, and one who signs.
     kept = tuple(d for d in docs if d.document_id != 1)
     others = tuple(r for r in parties if r.recipient_id != "a")
     first = Document(1, "One", BlobRef("1" * 64, 10))
-    return Definition(subject, "", (first, *kept), (Recipient("a", "A", "a@example.com"), *others))
+    return Definition(
+        subject,
+        "",
+        (first, *kept),
+        (Recipient("a", "A", "a@example.com"), *others),
+        reminders,
+        custom_fields=tuple(kept_fields),
+    )
 
 
 definitions = st.builds(
@@ -72,6 +91,8 @@ definitions = st.builds(
     words,
     st.lists(documents, max_size=2, unique_by=lambda d: d.document_id),
     st.lists(recipients, max_size=3, unique_by=lambda r: r.recipient_id),
+    st.none() | st.builds(Reminders, orders, orders),
+    st.lists(st.builds(CustomField, names, words), max_size=2, unique_by=lambda f: f.name),
 )
 ids = st.sampled_from(RECIPIENTS)
 edits: st.SearchStrategy[Mutation] = st.one_of(
@@ -90,6 +111,10 @@ edits: st.SearchStrategy[Mutation] = st.one_of(
     st.builds(lambda d: AddDocuments((d,)), documents),
     st.builds(ReplaceDocument, documents),
     st.builds(lambda i: RemoveDocuments((i,)), st.sampled_from(DOCUMENTS)),
+    st.builds(SetReminders, orders, orders),
+    st.builds(SetExpiration, orders.map(lambda days: 10 * days), orders),
+    st.builds(SetCustomFields, st.dictionaries(names, words, min_size=1)),
+    st.builds(lambda name: SetCustomFields({}, (name,)), names),
 )
 """One change; not every one is legal everywhere."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sealwax.calls import Applied, Mutate
 from sealwax.conflicts import ConflictFound, fields_at, fields_of
-from sealwax.definition import Definition, Refusal, Tab, TabKind, check_definition
+from sealwax.definition import CustomField, Definition, Refusal, Tab, TabKind, check_definition
 from sealwax.fields import built, flat
 from sealwax.merge import ENTITY, Expected, Fields, Merged, Value, differing, merge3
 from sealwax.mutations import (
     Mutation,
     Projection,
     RemoveDocuments,
+    SetCustomFields,
     SetTabs,
     UpdateRecipient,
     project,
@@ -211,3 +214,18 @@ def test_a_removal_does_not_reach_into_what_others_made() -> None:
         play.asks("ours", RemoveDocuments((2,)), expected=Expected(read, merge=True))
     assert [c.path for c in found.value.conflict.changed] == ["recipients.1.tabs.text:price"]
     assert made(play, RemoveDocuments((1,)), "other", Expected(read, merge=True)) == "applied"
+
+
+def test_what_a_caller_repeats_without_changing_it_does_not_undo_others() -> None:
+    """A custom field that is set to what was read stays as others left it meanwhile."""
+    fields = (CustomField("po", "1"), CustomField("site", "Oslo"))
+    definition = replace(a_definition(), custom_fields=fields)
+    play = Playbook.draft(an_order(definition, send=False))
+    read = play.state.revision
+    assert made(play, SetCustomFields({"po": "2"}), "theirs") == "applied"
+    ours = SetCustomFields({"po": "1", "site": "Rome"})
+    assert made(play, ours, "ours", Expected(read, merge=True)) == "applied"
+    assert {f.name: f.value for f in play.state.definition.custom_fields} == {
+        "po": "2",
+        "site": "Rome",
+    }
