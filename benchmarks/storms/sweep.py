@@ -222,7 +222,7 @@ async def world(folder: Path, seed: int, broken: str = "") -> AsyncIterator[Swee
     """Everything but a worker, in ``folder``, and a sweep in it. Raises what the starts raise."""
     async with Stack(folder / "logs") as stack:
         more = ["--sessions", "one-per-envelope", "--session-clock", str(CLOCK)]
-        more += ["--processing-ms", "5:20", "--webhook-plan", "delay=0:50,duplicate=0.3"]
+        more += ["--processing-ms", "20:60", "--webhook-plan", "delay=0:50,duplicate=0.3"]
         simulator = await stack.start(stage.simulator_program(seed, overlap=True, more=more))
         async with Control(simulator.url or "") as control:
             (_, tenant), places = await start_sealwax(stack, control, folder, SESSIONS, TIMING)

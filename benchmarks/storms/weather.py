@@ -16,8 +16,9 @@ from demo.control import Control
 
 SPELL_S = (1.5, 4.0)
 PROCESSING_MS = (20, 150)
-LATE_S = (0.2, 1.2)
-"""A call takes effect at most so long after its client got nothing; the settle time is longer."""
+LATE_S = (0.2, 5.5)
+"""A call may take effect so long after its client got nothing, which is within what envelopes are
+told to wait for: the call's deadline and the settle time."""
 
 LOOKUP_LAG_S = (0.0, 1.0)
 """Searches show an envelope at most so long after it was made."""
