@@ -36,7 +36,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from sealwax import keys
 from sealwax.definition import Refusal, RefusalCode
-from sealwax.envelope import request_digest
+from sealwax.envelope import mutation_digest
 from sealwax.memory import same_request
 from sealwax.merge import FieldChange
 from sealwax.messages import (
@@ -353,7 +353,7 @@ class Asking:
         return answer
 
     def _digest(self) -> str:
-        return request_digest(self._submit.mutation, self._submit.expected())
+        return mutation_digest(self._submit.mutation)
 
     def _hold_s(self) -> float:
         # Less than a second is not worth a slot, and the answer needs time to come back.

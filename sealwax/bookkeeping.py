@@ -19,7 +19,7 @@ from sealwax.envelope import (
     Envelope,
     Pending,
     known_digest,
-    request_digest,
+    mutation_digest,
 )
 from sealwax.memory import Answer, AnswerState, remembering
 from sealwax.merge import Expected
@@ -37,7 +37,7 @@ def enqueued(
     """A mutation takes the last place in the queue."""
     pending = Pending(
         operation_id,
-        request_digest(mutation, expected),
+        mutation_digest(mutation),
         mutation,
         state.sequence + 1,
         accepted_at=now,

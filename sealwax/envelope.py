@@ -185,16 +185,12 @@ class Envelope:
 
 
 def mutation_digest(mutation: Mutation) -> str:
-    """What tells two requests under one operation id apart."""
+    """What tells two requests under one operation id apart.
+
+    The revision that a caller expects is none of it: a caller that died and reads again before it
+    repeats its request expects another one, and gets its first answer all the same.
+    """
     return keys.digest((mutation.kind, json.dumps(asdict(mutation), sort_keys=True)))
-
-
-def request_digest(mutation: Mutation, expected: Expected | None) -> str:
-    """The digest of a mutation together with the revision that it was asked against, if any."""
-    digest = mutation_digest(mutation)
-    if expected is None:
-        return digest
-    return keys.digest(("expected", digest, str(expected.revision), str(expected.merge)))
 
 
 def names_of(state: Envelope, number: str) -> tuple[str, ...]:
@@ -289,7 +285,7 @@ def check_acceptable(
             RefusalCode.ILLEGAL_IN_STATUS,
             "an envelope is created by starting its workflow, not by a mutation",
         )
-    if used_before(state, operation_id, request_digest(mutation, expected)):
+    if used_before(state, operation_id, mutation_digest(mutation)):
         return
     if state.closed:
         raise Refusal(RefusalCode.CLOSED, f"the envelope is closed; it ended {state.status}")

@@ -98,7 +98,8 @@ class Submit(Message):
     ``wait_s``: how long the update may be held for the result, at most 20 seconds.
     ``expected_revision``: the revision that the caller read; at another one the request is refused
     with code ``conflict``, or with ``merge`` joined with what others changed since, unless both
-    touch the same field. Both belong to the request that an operation id stands for.
+    touch the same field. Neither tells requests under one operation id apart: repeated with another
+    expectation, a request still gets its first answer.
     """
 
     operation_id: str

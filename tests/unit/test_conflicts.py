@@ -87,16 +87,17 @@ def test_a_stale_request_in_the_queue_does_not_shape_what_may_follow() -> None:
     assert [play.answer(o).state for o in "abc"] == ["applied", "refused", "applied"]
 
 
-def test_an_expected_revision_is_part_of_the_request() -> None:
-    """The same id with another expectation is another request."""
+def test_a_request_that_is_repeated_after_reading_again_gets_its_first_answer() -> None:
+    """Who died after asking expects another revision, and means the same request by its id."""
     play = Playbook.draft()
     read = play.state.revision
     play.asks("a", ChangeMessage("A"), expected=Expected(read)).answers(Applied())
-    play.asks("a", ChangeMessage("A"), expected=Expected(read)).rests()
-    for other in (None, Expected(read, merge=True), Expected(read + 1)):
-        with pytest.raises(Refusal) as caught:
-            play.asks("a", ChangeMessage("A"), expected=other)
-        assert caught.value.code is RefusalCode.OPERATION_ID_REUSED
+    for other in (None, Expected(read), Expected(read, merge=True), Expected(read + 1)):
+        play.asks("a", ChangeMessage("A"), expected=other).rests()
+    assert (play.answer("a").state, play.state.revision) == ("applied", read + 1)
+    with pytest.raises(Refusal) as caught:
+        play.asks("a", ChangeMessage("B"), expected=Expected(read))
+    assert caught.value.code is RefusalCode.OPERATION_ID_REUSED
 
 
 def test_a_revision_that_is_yet_to_come_is_a_conflict_at_its_turn() -> None:
