@@ -45,6 +45,7 @@ from sealwax.envelope import (
     Envelope,
     UnknownOutcome,
     numbered,
+    tried,
 )
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
 from sealwax.mutations import RemoveRecipients
@@ -330,18 +331,18 @@ def _not_seen(
     kind = unknown.call.mutation.kind if isinstance(unknown.call, Mutate) else "create"
     if looked_at >= unknown.settled_at and (not cannot_tell or kind in REPEATABLE):
         head, *rest = state.queue
-        again = replace(head, attempts=head.attempts + 1)
-        state = replace(state, unknown=None, queue=(again, *rest))
+        state = replace(state, unknown=None, queue=(tried(head, unknown.call), *rest))
         return told(state, now, f"{named(unknown.call)}: it had not landed; doing it again")
     # A look costs calls of the account's quota; while a person is asked they may be rare.
-    most_s = LOOK_AGAIN_S if state.attention else 60.0
+    undecided = now >= unknown.settled_at + timedelta(seconds=state.timing.attention_retry_s)
+    most_s = LOOK_AGAIN_S if undecided else 60.0
     wait = timedelta(seconds=min(most_s, 0.5 * 2.0**unknown.looks))
     look_at = now + wait
     if now < unknown.settled_at:
         look_at = min(look_at, unknown.settled_at)
     unknown = replace(unknown, looks=unknown.looks + 1, look_at=look_at)
     state = replace(state, unknown=unknown)
-    if now >= unknown.settled_at + timedelta(seconds=state.timing.attention_retry_s):
+    if undecided:
         return replace(state, attention=f"{named(unknown.call)}: cannot tell whether it landed")
     return state
 

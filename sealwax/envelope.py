@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -84,9 +84,9 @@ class UnknownOutcome:
     looks: int = 0
 
 
-def tried(head: Pending, unknown: UnknownOutcome) -> Pending:
+def tried(head: Pending, call: Create | Mutate) -> Pending:
     """The head of the queue before its next try, after one that did not land, or not whole."""
-    return replace(head, attempts=head.attempts + 1, numbers=dict(unknown.call.numbers))
+    return replace(head, attempts=head.attempts + 1, numbers=dict(call.numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +217,21 @@ def recipient_statuses(state: Envelope) -> dict[str, RecipientStatus]:
     }
 
 
+def claimed(state: Envelope) -> set[str]:
+    """The provider's recipient ids that are ours, with those that a call of ours may have added."""
+    claims = set(state.numbers.values())
+    if state.unknown is not None:
+        claims |= set(state.unknown.call.numbers.values())
+    if state.queue:
+        claims |= set(state.queue[0].numbers.values())
+    return claims
+
+
 def unplaced(state: Envelope) -> int:
     """How many facts cannot be laid to one recipient without a read. Grows with facts alone."""
     gone = set(state.superseded)
     reminted = {number for number, _ in gone}
-    ours = set(state.numbers.values())
+    ours = claimed(state)
     settled = ours | set(state.removed) | set(state.absent)
     count = 0
     for fact in state.facts.seen:

@@ -15,7 +15,7 @@ from sealwax.absorb import draft_created, mutation_applied
 from sealwax.bookkeeping import answered, told
 from sealwax.calls import Applied, Create, Mutate
 from sealwax.definition import Refusal, RefusalCode
-from sealwax.envelope import Envelope
+from sealwax.envelope import Envelope, tried
 from sealwax.orphans import ambiguous, spared
 
 Choice = Literal["landed", "not_landed", "adopt", "retry", "give_up"]
@@ -144,8 +144,7 @@ def _of_outcome(
             return replace(mutation_applied(state, call, Applied(), now), refresh_wanted=True)
         case "not_landed":
             head, *rest = state.queue
-            again = head if unknown is None else tried(head, unknown)
-            return replace(state, unknown=None, queue=(again, *rest))
+            return replace(state, unknown=None, queue=(tried(head, call), *rest))
         case _:
             return _given_up(state, now, creating=isinstance(call, Create))
 

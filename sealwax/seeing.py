@@ -13,6 +13,7 @@ from sealwax.bookkeeping import told
 from sealwax.conflicts import revised
 from sealwax.envelope import (
     Envelope,
+    claimed,
     unplaced,
 )
 from sealwax.facts import RESTORED, EnvelopeStatus, Fact, Facts
@@ -35,7 +36,7 @@ def observed(state: Envelope, seen: Observation, asked_at: datetime) -> Envelope
     state = _with_others(state, seen)
     guids = {r.recipient: r.incarnation for r in seen.recipients if r.incarnation}
     state = with_incarnations(state, guids, superseding=before)
-    ours = set(state.numbers.values()) | set(state.removed)
+    ours = claimed(state) | set(state.removed)
     absent = tuple(sorted(before.recipients() - shown - ours))
     state = replace(state, absent=absent, read_at=asked_at, refresh_wanted=False)
     return replace(state, unplaced_at_read=unplaced(replace(state, facts=before)))
@@ -43,10 +44,7 @@ def observed(state: Envelope, seen: Observation, asked_at: datetime) -> Envelope
 
 def _with_others(state: Envelope, seen: Observation) -> Envelope:
     """Take in recipients that somebody else added at the provider. Absence removes nobody."""
-    known = set(state.numbers.values()) | set(state.removed)
-    if state.unknown is not None:
-        # Those whom our own call may have added are nobody else's.
-        known |= set(state.unknown.call.numbers.values())
+    known = claimed(state) | set(state.removed)
     definition, numbers = state.definition, dict(state.numbers)
     for other in seen.recipients:
         if other.recipient in known:
