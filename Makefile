@@ -20,7 +20,7 @@ PARALLEL := -n auto --dist worksteal
 DEMO_OPTIONS := $(if $(SEED),--seed $(SEED)) $(if $(ENVELOPES),--envelopes $(ENVELOPES)) \
   $(if $(OVERLAP),--overlap $(OVERLAP)) $(if $(KEEP),--keep) $(if $(KILL_WORKER),--kill-worker)
 
-.PHONY: help demo bench test test-unit check lock clean
+.PHONY: help demo bench storms test test-unit check lock clean
 
 help: ## Say what can be made
 	@echo "make TARGET, where TARGET is one of:"
@@ -32,6 +32,9 @@ demo: $(STAMP) ## Contracts from draft to completed on this machine (SEED= ENVEL
 
 bench: $(STAMP) ## The benchmarks, each within two minutes (ARGS=--long for the full runs)
 	@exec $(BIN)/python -m benchmarks.sessions $(ARGS)
+
+storms: $(STAMP) ## Kill everything everywhere, ten storms and the sweep, half an hour (SEED= ARGS=)
+	@exec $(BIN)/python -m benchmarks.storms --seconds 60 --storms 10 --sweep $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test: $(STAMP) ## All tests (ARGS= goes to pytest)
 	@exec $(PYTEST) $(PARALLEL) $(ARGS)

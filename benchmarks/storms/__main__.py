@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.storms import sweep
 from benchmarks.storms.judge import Harm
 from benchmarks.storms.storm import Options, Result, run, tell
 from demo.stack import ProgramFailed
@@ -32,6 +35,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     add("--seconds", type=float, default=60.0, help="how long each storm blows (60)")
     add("--seed", type=int, help="seed of the first storm; drawn and printed where left out")
     add("--storms", type=int, default=1, help="how many storms, each with the next seed (1)")
+    add("--sweep", action="store_true", help="afterwards, kill a worker at every point of a life")
     add("--harm", choices=("on", "off"), default="on", help="kills, faults and overlap (on)")
     add("--naive", choices=("on", "off"), default="on", help="the naive client beside it (on)")
     add("--folder", type=Path, help="keep databases and logs there, each storm in its own folder")
@@ -45,7 +49,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
 
 
 async def run_all(given: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """All storms, one after the other; the document."""
+    """All storms, one after the other, and the sweep; the document."""
     options = Options(given.seconds, seed, given.harm == "on", given.naive == "on")
     results = []
     for number in range(given.storms):
@@ -53,7 +57,22 @@ async def run_all(given: argparse.Namespace, seed: int) -> dict[str, Any]:
         result = await run(replace(options, seed=seed + number, folder=folder))
         told(result)
         results.append(result)
-    return document(results, None, seed)
+    swept = await run_sweep(given.folder, seed) if given.sweep else None
+    return document(results, swept, seed)
+
+
+async def run_sweep(folder: Path | None, seed: int) -> sweep.Swept:
+    """The whole sweep, in a world of its own. Raises what the programs' starts raise."""
+    with contextlib.ExitStack() as closing:
+        if folder is None:
+            temporary = tempfile.TemporaryDirectory(prefix="sealwax-sweep-")
+            folder = Path(closing.enter_context(temporary))
+        async with sweep.world(folder / f"sweep-{seed}", seed) as sweeping:
+            points = await sweeping.points()
+            tell(f"sweep: {len(points)} points of one life")
+            swept = await sweeping.run(points)
+    sweep.told(swept)
+    return swept
 
 
 def told(result: Result) -> None:
@@ -70,19 +89,25 @@ def told(result: Result) -> None:
     )
 
 
-def document(results: Sequence[Result], sweep_points: int | None, seed: int) -> dict[str, Any]:
-    """What `--json` prints: sums over all storms; ``naive`` has the same figures of that side."""
+def document(results: Sequence[Result], swept: sweep.Swept | None, seed: int) -> dict[str, Any]:
+    """What `--json` prints: sums over all storms and the sweep.
+
+    ``envelopes``: those of the storms; every point of the sweep is one more. ``kills``: those of
+    the storms, too. ``naive`` has the figures of that side, which lives the storms alone.
+    """
     ours, theirs = Harm(), Harm()
     for result in results:
         ours.add(result.ours)
         if result.naive is not None:
             theirs.add(result.naive)
+    if swept is not None:
+        ours.add(swept.harm)
     names = results[0].kills.keys() if results else ()
     found = {
         "envelopes": sum(r.envelopes for r in results),
         "kills": {name: sum(r.kills[name] for r in results) for name in names},
         "faults": sum(r.faults for r in results),
-        "sweep_points": sweep_points,
+        "sweep_points": None if swept is None else len(swept.reached),
         **ours.figures(),
         "seed": seed,
     }
@@ -95,9 +120,11 @@ def lines(found: dict[str, Any]) -> list[str]:
     """The document as a table, for a person."""
     naive = found.get("naive", {})
     kills = ", ".join(f"{name} {count}" for name, count in found["kills"].items())
+    points = found["sweep_points"]
     return [
         f"{found['envelopes']} envelopes, {found['faults']} faults of the provider;"
-        f" killed: {kills}; first seed {found['seed']}",
+        f" killed: {kills}; first seed {found['seed']}"
+        + ("" if points is None else f"; swept {points} points of one life"),
         f"{'':<22}{'naive':>7}{'Sealwax':>10}",
         *(
             f"{name.replace('_', ' '):<22}{naive.get(name, '-'):>7}{found[name]:>10}"

@@ -108,11 +108,19 @@ def _paced(requests: object) -> tuple[Request, ...]:
 
 
 class Sweep:
-    """Lives side by side in one world. ``broken``: see ``doomed.Fate``."""
+    """Lives side by side in one world. ``broken``: see ``doomed.Fate``; ``within_s``: for a life."""
 
     def __init__(
-        self, control: Control, account_id: str, settings: Path, seed: int, broken: str = ""
+        self,
+        control: Control,
+        account_id: str,
+        settings: Path,
+        seed: int,
+        *,
+        broken: str = "",
+        within_s: float = LIFE_WITHIN_S,
     ) -> None:
+        self._within_s = within_s
         self._control = control
         self._account_id = account_id
         self._settings = settings
@@ -172,7 +180,7 @@ class Sweep:
             living = asyncio.create_task(play.live())
             worker = self._started(fate)
             try:
-                async with asyncio.timeout(LIFE_WITHIN_S):
+                async with asyncio.timeout(self._within_s):
                     await _first(living, worker)
                     died = not worker.is_alive()
                     if died and not living.done():
@@ -218,7 +226,9 @@ async def _first(living: asyncio.Task[None], worker: BaseProcess) -> None:
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, seed: int, broken: str = "") -> AsyncIterator[Sweep]:
+async def world(
+    folder: Path, seed: int, *, broken: str = "", within_s: float = LIFE_WITHIN_S
+) -> AsyncIterator[Sweep]:
     """Everything but a worker, in ``folder``, and a sweep in it. Raises what the starts raise."""
     async with Stack(folder / "logs") as stack:
         more = ["--sessions", "one-per-envelope", "--session-clock", str(CLOCK)]
@@ -227,7 +237,8 @@ async def world(folder: Path, seed: int, broken: str = "") -> AsyncIterator[Swee
         async with Control(simulator.url or "") as control:
             (_, tenant), places = await start_sealwax(stack, control, folder, SESSIONS, TIMING)
             await stack.stop(stage.WORKER)
-            yield Sweep(control, tenant.account_id, places.settings, seed, broken)
+            account_id, settings = tenant.account_id, places.settings
+            yield Sweep(control, account_id, settings, seed, broken=broken, within_s=within_s)
 
 
 def told(swept: Swept) -> None:

@@ -1,0 +1,1 @@
+"""Storms and the sweep, short, and the tests of these tests."""

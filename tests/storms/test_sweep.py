@@ -1,0 +1,38 @@
+"""One envelope's life, once for every point at which its worker can die, and does it no harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.storms import sweep
+
+SEED = 5
+MISSED_MAX = 0.2
+
+
+@pytest.mark.server
+@pytest.mark.timeout(600)
+async def test_a_death_at_any_point_of_a_life_costs_time_alone(tmp_path: Path):
+    """Killed by SIGKILL before and after each task, before and after each call and in between,
+    and with a new run at every length of history: each effect stands once, and nobody has to be
+    asked. A life is never lived twice alike: a few points of the first do not come again.
+    """
+    async with sweep.world(tmp_path, SEED) as sweeping:
+        points = await sweeping.points()
+        swept = await sweeping.run(points)
+
+    kinds = {name.partition("#")[0] for name in swept.reached}
+    assert (swept.harm.total, swept.harm.needs_attention) == (0, 0), swept.harm.why
+    assert len(swept.missed) <= MISSED_MAX * len(points), swept.missed
+    assert kinds >= {
+        "task:begun",
+        "task:decided",
+        *(f"{call}:{at}" for call in ("create", "mutate") for at in ("called", "returned")),
+        "create:answered",
+        "mutate:answered",
+        "open_view:answered",
+        "archive:answered",
+        "close:returned",
+    }
