@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import get_args
 
 import pytest
 
-from sealwax.definition import Refusal, RefusalCode
+from sealwax.definition import Expiration, Refusal, RefusalCode, Reminders
 from sealwax.facts import EnvelopeStatus, RecipientStatus
 from sealwax.legality import LEGAL
 from sealwax.messages import MUTATION
@@ -22,7 +23,11 @@ from sealwax.mutations import (
     RemoveRecipients,
     ReorderRouting,
     ReplaceDocument,
+    ResendEnvelope,
     SendEnvelope,
+    SetCustomFields,
+    SetExpiration,
+    SetReminders,
     SetTabs,
     UpdateRecipient,
     VoidEnvelope,
@@ -79,6 +84,18 @@ def test_a_refusal_names_the_status_and_what_is_possible():
         (SetTabs("9", ()), RefusalCode.UNKNOWN_RECIPIENT),
         (ChangeMessage(), RefusalCode.BAD_INPUT),
         (ChangeMessage(subject=""), RefusalCode.BAD_INPUT),
+        (SetReminders(0, 2), RefusalCode.BAD_INPUT),
+        (SetReminders(1_000), RefusalCode.BAD_INPUT),
+        (SetExpiration(0), RefusalCode.BAD_INPUT),
+        (SetExpiration(5, 5), RefusalCode.BAD_INPUT),
+        (SetCustomFields(), RefusalCode.BAD_INPUT),
+        (SetCustomFields({"Sealwax": "x"}), RefusalCode.BAD_INPUT),
+        (SetCustomFields(remove=("sealwax",)), RefusalCode.BAD_INPUT),
+        (SetCustomFields({" a": "x"}), RefusalCode.BAD_INPUT),
+        (SetCustomFields({"a": "x" * 101}), RefusalCode.OVERSIZE),
+        (SetCustomFields({str(i): "x" for i in range(51)}), RefusalCode.OVERSIZE),
+        (SetCustomFields(remove=("a",)), RefusalCode.BAD_INPUT),
+        (ResendEnvelope(), RefusalCode.ILLEGAL_IN_STATUS),
     ],
 )
 def test_a_mutation_that_makes_no_sense_is_refused(mutation: Mutation, code: RefusalCode):
@@ -127,3 +144,32 @@ def test_a_projection_holds_what_the_mutation_leaves():
 def test_a_mutation_survives_its_journey_as_json(mutation: Mutation):
     """What is read back is what was asked, by its kind."""
     assert MUTATION.validate_json(MUTATION.dump_json(mutation)) == mutation
+
+
+def test_settings_are_projected_and_fields_can_be_taken_out_again():
+    """What is set stands in the definition; 0 and 0 days of reminders is a setting, too."""
+    state = project(before(), SetCustomFields({"a": "1", "b": "2"}))
+    state = project(state, SetCustomFields({"b": "3"}, remove=("a",)))
+    state = project(state, SetReminders(0))
+    state = project(state, SetExpiration(30, 5))
+
+    assert [(f.name, f.value) for f in state.definition.custom_fields] == [("b", "3")]
+    assert (state.definition.reminders, state.definition.expiration) == (
+        Reminders(0),
+        Expiration(30, 5),
+    )
+
+
+def test_a_resend_reaches_those_who_may_still_be_mailed():
+    """One who signs in the application gets no mail, one who has signed needs none."""
+    signed = before(EnvelopeStatus.SENT, r1=RecipientStatus.COMPLETED)
+    embedded = replace(a_recipient(), client_user_id="u-1")
+    inside = Projection(EnvelopeStatus.SENT, a_definition((embedded,)))
+
+    with pytest.raises(Refusal) as acted:
+        project(signed, ResendEnvelope(("1",)))
+    with pytest.raises(Refusal) as here:
+        project(inside, ResendEnvelope(("1",)))
+
+    assert acted.value.code is RefusalCode.RECIPIENT_HAS_ACTED
+    assert "signing session" in str(here.value)
