@@ -15,7 +15,7 @@ import contextlib
 import multiprocessing
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,6 +27,7 @@ from benchmarks.storms.judge import Harm, judge
 from benchmarks.storms.play import Play
 from benchmarks.storms.record import Record
 from benchmarks.storms.sides import SealwaxApplication
+from benchmarks.storms.storm import CLOCK, SESSIONS
 from demo import stage, workload
 from demo.control import Control
 from demo.run import start_sealwax
@@ -45,13 +46,6 @@ TIMING = {
     "backoff_max_s": 0.5,
     "attention_retry_s": 2.0,
     "refresh_min_s": 0.2,
-}
-CLOCK = 0.02
-SESSIONS = {
-    "url_life_s": 300 * CLOCK,
-    "ping_every_s": 60 * CLOCK,
-    "slack_s": 1.5,
-    "maximum_s": 60.0,
 }
 LIFE_WITHIN_S = 90.0
 """A life that is not over after so long is stuck."""
@@ -102,13 +96,12 @@ def life(seed: int, number: int) -> Life:
 _DRAFTING = (workload.AddDocument, workload.PlaceFields, workload.Reorder)
 
 
-def _paced(requests: object) -> tuple[Request, ...]:
-    given: Sequence[Request] = list(requests)  # type: ignore[call-overload]
-    return tuple(replace(r, at_s=0.1 * number) for number, r in enumerate(given))
+def _paced(requests: Iterable[Request]) -> tuple[Request, ...]:
+    return tuple(replace(r, at_s=0.1 * number) for number, r in enumerate(requests))
 
 
 class Sweep:
-    """Lives side by side in one world. ``broken``: see ``doomed.Fate``; ``within_s``: for a life."""
+    """Lives side by side in one world, each within ``within_s``; ``broken``: see ``Fate``."""
 
     def __init__(
         self,
