@@ -22,6 +22,7 @@ from datetime import datetime
 
 from bridge.sink import SessionSink, SinkUnavailable, Undeliverable, WorkflowGone
 from sealwax.messages import Ping, Return, SessionSigns
+from sealwax.session import NOT_LEFT
 from sealwax.stores.base import BEAT_EVERY_S, Registry, StoreError
 
 log = logging.getLogger("sealwax.bridge")
@@ -48,6 +49,7 @@ class _Heard:
     ping_at: datetime | None = None
     event: str | None = None
     came_back: bool = False
+    opened_again: bool = False
     quiet_until: float = 0.0
     task: asyncio.Task[None] | None = None
 
@@ -77,12 +79,16 @@ class Signs:
     def came_back(self, name: SessionName, event: str) -> None:
         """The signer's browser is at the landing page; only the first time counts.
 
+        A URL that was opened twice is sent back at once, before the signer who opened it first
+        comes: that is told, too, and does not stand in the way of the return.
+
         Raises ``TooMany``.
         """
         heard = self._heard(name)
-        if heard.came_back:
+        if heard.came_back or (event in NOT_LEFT and heard.opened_again):
             return
-        heard.came_back, heard.event = True, event
+        heard.came_back, heard.opened_again = event not in NOT_LEFT, True
+        heard.event = event
         self._stir(name, heard)
 
     async def settled(self) -> None:

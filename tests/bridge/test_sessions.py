@@ -221,6 +221,18 @@ async def test_a_return_that_is_replayed_is_told_once(bridge: Bridge) -> None:
     assert bridge.sink.returns == [(3, "cancel")]
 
 
+async def test_a_url_that_was_opened_twice_hides_no_return(bridge: Bridge) -> None:
+    """A reload or a mail scanner lands first, and again; the signer's own return is told still,
+    and nothing after it."""
+    row = await bridge.envelope()
+    path = bridge.path(row, 3, "done")
+    for event in ("ttl_expired", "ttl_expired", "signing_complete", "ttl_expired", "cancel"):
+        assert (await bridge.http.get(path, params={"event": event})).status_code == 200
+    await bridge.signs.settled()
+    assert bridge.sink.returns[-1] == (3, "signing_complete")
+    assert bridge.sink.returns[:-1] in ([], [(3, "ttl_expired")])
+
+
 async def test_pings_are_gathered_and_none_is_lost(tmp_path: Path) -> None:
     """The first goes at once, the others become one signal with the latest time, a return takes
     along what waits; the end of the program lets go what is left."""
