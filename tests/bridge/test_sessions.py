@@ -21,7 +21,7 @@ from bridge.sink import SinkUnavailable, WorkflowGone
 from sealwax.crypto import Keyring
 from sealwax.messages import SessionSigns
 from sealwax.session_links import Purpose, SessionLinks
-from sealwax.stores.base import RegistryRow
+from sealwax.stores.base import BEAT_GAP_S, RegistryRow
 from sealwax.stores.journal import open_journal
 from sealwax.stores.registry import open_registry
 from tests.bridge.deliveries import Clock, registered, source
@@ -323,6 +323,27 @@ async def test_more_sessions_than_fit_are_turned_away_not_forgotten(
         assert (await bridge.http.get(bridge.path(row, token, "ping"))).status_code == 204
     assert (await bridge.http.get(bridge.path(row, 6, "ping"))).status_code == 503
     assert await bridge.refused() == {"busy": 1}
+
+
+async def test_a_ping_that_was_turned_away_silences_the_heartbeat(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is lost, so nobody's silence may count over it: the gap is long enough to be seen."""
+    monkeypatch.setattr(signs_module, "SESSIONS_MAX", 1)
+    clock = [100.0]
+    monkeypatch.setattr(signs_module, "monotonic", lambda: clock[0])
+    row = await bridge.envelope()
+    bridge.sink.away = True
+    for token, status in ((1, 204), (2, 503)):
+        answer = await bridge.http.get(bridge.path(row, token, "ping"))
+        assert answer.status_code == status
+    bridge.sink.away = False
+    await bridge.signs.settled()
+    assert bridge.signs.stuck
+    clock[0] += BEAT_GAP_S
+    assert bridge.signs.stuck
+    clock[0] += BEAT_GAP_S
+    assert not bridge.signs.stuck
 
 
 async def test_the_landing_page_is_private_loads_nothing_and_goes_on(bridge: Bridge) -> None:
