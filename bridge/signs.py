@@ -19,10 +19,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
 
 from bridge.sink import SessionSink, SinkUnavailable, Undeliverable, WorkflowGone
 from sealwax.messages import Ping, Return, SessionSigns
-from sealwax.stores.base import BEAT_EVERY_S, Registry, StoreError
+from sealwax.session import NOT_LEFT
+from sealwax.stores.base import BEAT_EVERY_S, BEAT_GAP_S, Registry, StoreError
 
 log = logging.getLogger("sealwax.bridge")
 
@@ -48,6 +50,7 @@ class _Heard:
     ping_at: datetime | None = None
     event: str | None = None
     came_back: bool = False
+    opened_again: bool = False
     quiet_until: float = 0.0
     task: asyncio.Task[None] | None = None
 
@@ -62,11 +65,12 @@ class Signs:
         self._signalling = asyncio.Semaphore(SIGNALS_AT_ONCE)
         self._failing: set[SessionName] = set()
         self._stopping = False
+        self._lossy_until = 0.0
 
     @property
     def stuck(self) -> bool:
-        """Whether something was heard that cannot be handed on."""
-        return bool(self._failing)
+        """Whether something was heard that cannot be handed on, or was lost just now."""
+        return bool(self._failing) or monotonic() < self._lossy_until
 
     def pinged(self, name: SessionName, at: datetime) -> None:
         """The provider asked for the session's ping URL. Raises ``TooMany``."""
@@ -77,12 +81,16 @@ class Signs:
     def came_back(self, name: SessionName, event: str) -> None:
         """The signer's browser is at the landing page; only the first time counts.
 
+        A URL that was opened twice is sent back at once, before the signer who opened it first
+        comes: that is told, too, and does not stand in the way of the return.
+
         Raises ``TooMany``.
         """
         heard = self._heard(name)
-        if heard.came_back:
+        if heard.came_back or (event in NOT_LEFT and heard.opened_again):
             return
-        heard.came_back, heard.event = True, event
+        heard.came_back, heard.opened_again = event not in NOT_LEFT, True
+        heard.event = event
         self._stir(name, heard)
 
     async def settled(self) -> None:
@@ -110,6 +118,8 @@ class Signs:
             return
         idle = next((n for n, h in self._sessions.items() if h.task is None), None)
         if idle is None:
+            # Long enough without a heartbeat to be seen as a gap in what the bridge heard.
+            self._lossy_until = monotonic() + BEAT_GAP_S + BEAT_EVERY_S
             raise TooMany
         del self._sessions[idle]
 

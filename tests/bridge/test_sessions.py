@@ -21,7 +21,7 @@ from bridge.sink import SinkUnavailable, WorkflowGone
 from sealwax.crypto import Keyring
 from sealwax.messages import SessionSigns
 from sealwax.session_links import Purpose, SessionLinks
-from sealwax.stores.base import RegistryRow
+from sealwax.stores.base import BEAT_GAP_S, RegistryRow
 from sealwax.stores.journal import open_journal
 from sealwax.stores.registry import open_registry
 from tests.bridge.deliveries import Clock, registered, source
@@ -221,6 +221,18 @@ async def test_a_return_that_is_replayed_is_told_once(bridge: Bridge) -> None:
     assert bridge.sink.returns == [(3, "cancel")]
 
 
+async def test_a_url_that_was_opened_twice_hides_no_return(bridge: Bridge) -> None:
+    """A reload or a mail scanner lands first, and again; the signer's own return is told still,
+    and nothing after it."""
+    row = await bridge.envelope()
+    path = bridge.path(row, 3, "done")
+    for event in ("ttl_expired", "ttl_expired", "signing_complete", "ttl_expired", "cancel"):
+        assert (await bridge.http.get(path, params={"event": event})).status_code == 200
+    await bridge.signs.settled()
+    assert bridge.sink.returns[-1] == (3, "signing_complete")
+    assert bridge.sink.returns[:-1] in ([], [(3, "ttl_expired")])
+
+
 async def test_pings_are_gathered_and_none_is_lost(tmp_path: Path) -> None:
     """The first goes at once, the others become one signal with the latest time, a return takes
     along what waits; the end of the program lets go what is left."""
@@ -311,6 +323,27 @@ async def test_more_sessions_than_fit_are_turned_away_not_forgotten(
         assert (await bridge.http.get(bridge.path(row, token, "ping"))).status_code == 204
     assert (await bridge.http.get(bridge.path(row, 6, "ping"))).status_code == 503
     assert await bridge.refused() == {"busy": 1}
+
+
+async def test_a_ping_that_was_turned_away_silences_the_heartbeat(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is lost, so nobody's silence may count over it: the gap is long enough to be seen."""
+    monkeypatch.setattr(signs_module, "SESSIONS_MAX", 1)
+    clock = [100.0]
+    monkeypatch.setattr(signs_module, "monotonic", lambda: clock[0])
+    row = await bridge.envelope()
+    bridge.sink.away = True
+    for token, status in ((1, 204), (2, 503)):
+        answer = await bridge.http.get(bridge.path(row, token, "ping"))
+        assert answer.status_code == status
+    bridge.sink.away = False
+    await bridge.signs.settled()
+    assert bridge.signs.stuck
+    clock[0] += BEAT_GAP_S
+    assert bridge.signs.stuck
+    clock[0] += BEAT_GAP_S
+    assert not bridge.signs.stuck
 
 
 async def test_the_landing_page_is_private_loads_nothing_and_goes_on(bridge: Bridge) -> None:

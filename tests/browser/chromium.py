@@ -7,9 +7,11 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 NAMES = ("chromium", "google-chrome")
+PATIENCE_MS = 30_000
+"""How long a page may take to show what it should, on a machine with other things to do."""
 MISSING = "no chromium on the PATH; `apt-get install chromium` brings it on Debian"
 
 
@@ -23,6 +25,7 @@ async def browser() -> AsyncIterator[Browser]:
     """A browser; each ``new_context()`` of it is another person's, with cookies of its own."""
     # Chromium refuses its sandbox to root, whom containers run as; a container's /dev/shm is small.
     options = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         opened = await playwright.chromium.launch(executable_path=program(), args=options)
         try:

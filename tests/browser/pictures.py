@@ -74,7 +74,7 @@ async def _card(browser: Browser, ui: str, workflow_id: str) -> Locator:
     async with asyncio.timeout(PINGED_WITHIN_S):
         while True:
             with contextlib.suppress(AssertionError):
-                await expect(card).to_be_visible()
+                await expect(card).to_be_visible(timeout=5_000)
                 return page.get_by_role("main")
             await page.reload()
 

@@ -6,6 +6,7 @@ an envelope kicks out whoever signs (docusign.com blog, Concurrency issues).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 from temporalio.testing import WorkflowEnvironment
 
 from demo.naive.rest import Credentials
@@ -26,6 +27,7 @@ from tests.browser import ceremony, chromium
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.timeout(240),
     pytest.mark.skipif(chromium.program() is None, reason=chromium.MISSING),
 ]
 
@@ -55,13 +57,24 @@ def a_key() -> str:
     return f"order-{uuid4().hex[:8]}"
 
 
-async def lands(window: Page, port: int) -> None:
-    """The bridge's page is shown; then the window is back in the application, without our URL."""
+async def signs(window: Page, port: int) -> None:
+    """Sign: the bridge's page is shown; then the window is back in the application, which is not
+    told where it comes from."""
+    seen = asyncio.Event()
+
+    async def later(route: Route) -> None:
+        # The page goes on by itself after two seconds; a busy machine may take longer to look.
+        await seen.wait()
+        await route.continue_()
+
+    await window.route("**/thanks", later)
+    await window.get_by_role("button", name="Sign", exact=True).click()
     await expect(window.get_by_text("You are done here")).to_be_visible()
     await expect(window.get_by_text("You may close this window.")).to_be_visible()
     address = window.url
     assert address.endswith("/done?event=signing_complete")
     assert len(address.partition("?")[0]) <= 470
+    seen.set()
     await window.wait_for_url(f"http://127.0.0.1:{port}/thanks")
     await expect(window.get_by_text("Thank you")).to_be_visible()
     assert await window.evaluate("document.referrer") == ""
@@ -88,12 +101,10 @@ async def test_the_second_window_waits_until_the_first_has_signed(
         await ceremony.fills_in(first, "21 November")
         await expect(second.get_by_text("Your turn comes soon")).to_be_visible()
 
-        await first.get_by_role("button", name="Sign", exact=True).click()
-        await lands(first, port)
+        await signs(first, port)
         await expect(second.get_by_text("For Ben Okafor")).to_be_visible()
         await ceremony.fills_in(second, "Lagos, 21 November")
-        await second.get_by_role("button", name="Sign", exact=True).click()
-        await lands(second, port)
+        await signs(second, port)
 
         ended = await envelope.wait("closed", timeout_s=60)
     ledger = await house.desk.ledger()
