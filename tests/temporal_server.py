@@ -23,7 +23,7 @@ FORGETTING: Mapping[str, str] = {
     "history.transferProcessorUpdateAckInterval": '"1s"',
     "history.visibilityProcessorUpdateAckInterval": '"1s"',
 }
-"""A deleted execution is gone when both queues are known to be past it: in seconds, not a minute."""
+"""A deleted execution is gone when both queues are known to be past it: seconds, not a minute."""
 
 TIME_SKIPPING: Mapping[str, str] = {"frontend.WorkflowTimeSkippingEnabled": "true"}
 

@@ -45,7 +45,8 @@ def text_files() -> Iterator[Path]:
     for file in sorted(ROOT.rglob("*")):
         parts = file.relative_to(ROOT).parts
         hidden = any(part.startswith(".") and part != ".ci" for part in parts[:-1])
-        if hidden or SKIPPED_FOLDERS & set(parts) or file.name == "uv.lock":
+        # In a second working tree ".git" is a file that names the first.
+        if hidden or SKIPPED_FOLDERS & set(parts) or file.name in ("uv.lock", ".git"):
             continue
         if file.is_file() and file.suffix in TEXT_SUFFIXES:
             yield file

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ TWO = [
 
 
 async def main(version: str) -> None:
-    """Live four lives and write down their histories."""
+    """Live some lives and write down their histories."""
     folder = Path(tempfile.mkdtemp())
     async with await temporal_server.start_real_time(folder) as environment, Stack(folder) as stack:
         url = await programs.start_simulator(stack)
@@ -40,6 +41,7 @@ async def main(version: str) -> None:
                 ("voided", _voided),
                 ("lost-answers", _lost_answers),
                 ("waiting", _waiting),
+                ("renewed", _renewed),
             ):
                 envelope = await live(house)
                 await _write(house, envelope.workflow_id, HISTORIES / f"{version}-{name}.json")
@@ -87,6 +89,27 @@ async def _waiting(house: rig.Rig) -> Any:
     await house.desk.acts(sent.provider_envelope_id, "1", "open")
     await envelope.wait("delivered", timeout_s=20)
     return envelope
+
+
+async def _renewed(house: rig.Rig) -> Any:
+    """Its last run: begun with what an earlier one carried over, a session and answers among it."""
+    people = [replace(TWO[0], client_user_id="ana"), TWO[1]]
+    envelope = await house.create("renewed", recipients=people)
+    await envelope.wait("sent", timeout_s=20)
+    await envelope.mutate(UpdateRecipient("seller", name="Benjamin"), "rename")
+    ticket = await envelope.open_session("buyer", "http://localhost/", operation_id="sign")
+    await envelope.renew()
+    while len([e async for e in house.temporal.list_workflows(_runs_of(envelope))]) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    await envelope.mutate(UpdateRecipient("seller", name="Benjamin"), "rename")
+    await envelope.close_session("sign", ticket.token)
+    await envelope.void("wrong price")
+    await envelope.wait("closed", timeout_s=60)
+    return envelope
+
+
+def _runs_of(envelope: Any) -> str:
+    return f"WorkflowId = '{envelope.workflow_id}'"
 
 
 async def _write(house: rig.Rig, workflow_id: str, path: Path) -> None:

@@ -48,6 +48,6 @@ async def test_a_history_of_another_workflow_does_not_replay():
 
 
 def test_there_are_histories_of_every_kind_of_life():
-    """Completed, voided, lost answers, and one that still waits."""
+    """Completed, voided, lost answers, one that still waits, and one carried over to a new run."""
     kinds = {path.stem.partition("-")[2] for path in HISTORIES}
-    assert {"completed", "voided", "lost-answers", "waiting"} <= kinds
+    assert {"completed", "voided", "lost-answers", "waiting", "renewed"} <= kinds
