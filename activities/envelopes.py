@@ -365,10 +365,12 @@ async def _outcome(work: Awaitable[Outcome], deadline_s: float, *, mutating: boo
     except NotSentError as error:
         return NotSent(str(error), error.retry_after_s, error.cause)
     except OutcomeUnknown as error:
-        return Unknown(str(error))
+        return Unknown(str(error), activity.info().started_time)
     except TimeoutError:
         reason = "the call's deadline passed"
-        return Unknown(reason) if mutating else NotSent(reason, cause="transient")
+        if mutating:
+            return Unknown(reason, activity.info().started_time)
+        return NotSent(reason, cause="transient")
     except (UnknownAccount, NoSessionUrls, BlobError, StoreError) as error:
         return Rejected(type(error).__name__, str(error), needs_person=True)
 

@@ -108,8 +108,8 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
         case Unknown(reason=reason) if isinstance(call, Create) and _idempotent(state, now):
             again = NotSent(f"no answer ({reason}), under an idempotency key", cause="transient")
             return _postponed(state, call, again, now)
-        case Unknown(reason=reason) if isinstance(call, Create | Mutate):
-            return _lost(state, call, reason, started_at, now)
+        case Unknown() if isinstance(call, Create | Mutate):
+            return _lost(state, call, outcome, now)
         case NotSent() | Unknown():
             return _postponed(state, call, outcome, now)
         case Rejected():
@@ -164,15 +164,14 @@ def _idempotent(state: Envelope, now: datetime) -> bool:
     return window_s is not None and now < state.opened_at + timedelta(seconds=window_s)
 
 
-def _lost(
-    state: Envelope, call: Create | Mutate, reason: str, started_at: datetime, now: datetime
-) -> Envelope:
-    patience = state.timing.call_deadline_s + state.timing.outcome_settle_s
+def _lost(state: Envelope, call: Create | Mutate, outcome: Unknown, now: datetime) -> Envelope:
+    patience_s = state.timing.call_deadline_s + state.timing.outcome_settle_s
+    reason, began_at = outcome.reason, outcome.began_at or now
     unknown = UnknownOutcome(
         call=call,
         reason=reason,
         since=now,
-        settled_at=max(now, started_at + timedelta(seconds=patience)),
+        settled_at=max(now, began_at + timedelta(seconds=patience_s)),
         look_at=now,
     )
     state = replace(state, unknown=unknown)
@@ -231,7 +230,7 @@ def _of_earlier_life(state: Envelope, registered: Registered, now: datetime) -> 
         return state
     # It may have been made, and its answer lost with the run.
     call = Create(definition, numbers, "", "", attempt=1)
-    return _lost(state, call, "an earlier run may have made it", now, now)
+    return _lost(state, call, Unknown("an earlier run may have made it"), now)
 
 
 def draft_created(state: Envelope, call: Create, applied: Applied, now: datetime) -> Envelope:

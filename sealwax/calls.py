@@ -261,9 +261,14 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No answer came: it may have taken effect, or may yet. To be resolved by looking."""
+    """No answer came: it may have taken effect, or may yet. To be resolved by looking.
+
+    ``began_at``: when the call was begun, which may be long after it was asked for; None where
+    nobody can say, because its worker was lost: then it may have begun as late as just now.
+    """
 
     reason: str
+    began_at: datetime | None = None
     kind: Literal["unknown"] = "unknown"
 
 

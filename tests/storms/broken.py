@@ -14,7 +14,7 @@ import activities.envelopes
 import sealwax.absorb
 import sealwax.carrying
 from activities.envelopes import EnvelopeActivities, MutateInput
-from sealwax.calls import Applied, Create, Mutate
+from sealwax.calls import Applied, Create, Mutate, Unknown
 from sealwax.envelope import Envelope
 from sealwax.memory import Memory
 
@@ -22,9 +22,7 @@ from sealwax.memory import Memory
 def probe_skipped() -> None:
     """An unknown outcome is taken for none: the call is made again without a look."""
 
-    def lost(
-        state: Envelope, call: Create | Mutate, reason: str, started_at: datetime, now: datetime
-    ) -> Envelope:
+    def lost(state: Envelope, call: Create | Mutate, outcome: Unknown, now: datetime) -> Envelope:
         head, *rest = state.queue
         return replace(state, queue=(replace(head, attempts=head.attempts + 1), *rest))
 

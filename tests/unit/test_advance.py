@@ -145,6 +145,21 @@ class TestUnknownOutcomes:
         assert second.transaction_id != first.transaction_id
 
     @pytest.mark.parametrize(
+        ("began_s_ago", "settles_s"), [(None, 15), (4, 11), (10, 5)], ids=["lost", "4 s", "10 s"]
+    )
+    def test_the_settle_time_counts_from_when_the_call_was_begun(self, began_s_ago, settles_s):
+        """Not from when it was asked for: it may have waited for a worker for minutes. Where the
+        worker was lost, nobody knows, so it may have been begun just now.
+        """
+        play = Playbook(an_order(send=False)).registers()
+        play.expects("create").passes(200)
+        began_at = None if began_s_ago is None else play.now - timedelta(seconds=began_s_ago)
+        play.answers(Unknown("no answer", began_at)).expects("find_created").answers(Found(()))
+
+        assert play.state.unknown is not None
+        assert play.state.unknown.settled_at == play.now + timedelta(seconds=settles_s)
+
+    @pytest.mark.parametrize(
         ("mutation", "shown"),
         [
             (ChangeMessage(subject="A"), an_observation(EnvelopeStatus.CREATED, subject="A")),
