@@ -220,12 +220,21 @@ async def _first(living: asyncio.Task[None], worker: BaseProcess) -> None:
 
 @contextlib.asynccontextmanager
 async def world(
-    folder: Path, seed: int, *, broken: str = "", within_s: float = LIFE_WITHIN_S
+    folder: Path,
+    seed: int,
+    *,
+    broken: str = "",
+    within_s: float = LIFE_WITHIN_S,
+    processing_ms: tuple[int, int] = (20, 60),
 ) -> AsyncIterator[Sweep]:
-    """Everything but a worker, in ``folder``, and a sweep in it. Raises what the starts raise."""
+    """Everything but a worker, in ``folder``, and a sweep in it. Raises what the starts raise.
+
+    ``processing_ms``: how long the provider takes between reading and storing an envelope.
+    """
     async with Stack(folder / "logs") as stack:
         more = ["--sessions", "one-per-envelope", "--session-clock", str(CLOCK)]
-        more += ["--processing-ms", "20:60", "--webhook-plan", "delay=0:50,duplicate=0.3"]
+        more += ["--processing-ms", "{}:{}".format(*processing_ms)]
+        more += ["--webhook-plan", "delay=0:50,duplicate=0.3"]
         simulator = await stack.start(stage.simulator_program(seed, overlap=True, more=more))
         async with Control(simulator.url or "") as control:
             (_, tenant), places = await start_sealwax(stack, control, folder, SESSIONS, TIMING)

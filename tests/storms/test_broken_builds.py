@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.storms import sweep
-from benchmarks.storms.judge import Harm
 from benchmarks.storms.sweep import Point
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
 SEED = 11
 BROKEN_WITHIN_S = 30.0
+QUICK_MS = (20, 60)
+SLOW_MS = (400, 600)
+"""Longer than the way from one call to the next, so that calls at once overlap for certain."""
+
 BROKEN = "tests.storms.broken:"
 ANSWERED = [Point("create:answered#2"), *(Point(f"mutate:answered#{n}") for n in range(1, 8))]
 NEW_RUNS = [Point("", length) for length in (5, 8, 11, 14, 17, 20)]
@@ -34,21 +37,22 @@ NEW_RUNS = [Point("", length) for length in (5, 8, 11, 14, 17, 20)]
 )
 async def test_a_broken_build_does_harm(build, points, expected, tmp_path: Path):
     """Without the look, the memory, or the one writer, the ledger shows the harm of it."""
-    harm = await swept(tmp_path, points, f"{BROKEN}{build}", BROKEN_WITHIN_S)
+    world = sweep.world(
+        tmp_path,
+        SEED,
+        broken=f"{BROKEN}{build}",
+        within_s=BROKEN_WITHIN_S,
+        processing_ms=SLOW_MS if build == "calls_at_once" else QUICK_MS,
+    )
+    async with world as sweeping:
+        harm = (await sweeping.run(points)).harm
 
     assert sum(harm.figures()[name] for name in expected) > 0, harm.why
 
 
 async def test_the_build_that_is_not_broken_does_none(tmp_path: Path):
     """The points of all broken builds together, with nothing broken."""
-    harm = await swept(tmp_path, [*ANSWERED, *NEW_RUNS, Point()], "")
+    async with sweep.world(tmp_path, SEED) as sweeping:
+        harm = (await sweeping.run([*ANSWERED, *NEW_RUNS, Point()])).harm
 
     assert (harm.total, harm.needs_attention) == (0, 0), harm.why
-
-
-async def swept(
-    folder: Path, points: list[Point], broken: str, within_s: float = sweep.LIFE_WITHIN_S
-) -> Harm:
-    """The harm to lives with these points."""
-    async with sweep.world(folder, SEED, broken=broken, within_s=within_s) as sweeping:
-        return (await sweeping.run(points)).harm
