@@ -26,6 +26,7 @@ log = logging.getLogger("sealwax.quota")
 WANTS_MAX = 64
 """Calls that one exchange speaks of; who comes later is spoken of in a later one."""
 
+ENDING = "this process is about to end"
 STORE_TIMEOUT_S = 3.0
 PROBE_EVERY_S = 0.25
 LEAD_US = 5_000
@@ -136,6 +137,7 @@ class Desk:
         self._known = 0
         self._asked = 0
         self._unmet = False
+        self._closed = False
         self._offset = (0, 0)
         self._counts: Counter[str] = Counter()
         self._away_since: int | None = None
@@ -150,6 +152,8 @@ class Desk:
 
     async def wait(self, waiter: Waiter) -> Permit:
         """A permit for this waiter. Raises ``QuotaWait``."""
+        if self._closed:
+            raise QuotaWait(1.0, ENDING)
         self._waiters.append(waiter)
         self._wake.set()
         left_s = (waiter.until - self._now()) / 1_000_000
@@ -166,7 +170,7 @@ class Desk:
     def begun(self, permit: Permit) -> bool:
         """The request is sent now; False where the permit's life is over."""
         permit.sent = self._now()
-        if not permit.starts <= permit.sent <= permit.expires:
+        if self._closed or not permit.starts <= permit.sent <= permit.expires:
             permit.sent = 0
             return False
         if self._beat is None:
@@ -181,8 +185,10 @@ class Desk:
 
     def ended(self, permit: Permit) -> None:
         """The caller is done with its permit."""
+        if permit not in self._out:
+            return
         now = self._now()
-        self._out.discard(permit)
+        self._out.remove(permit)
         done = now if permit.done is None else permit.done
         late = permit.late or (permit.sent > 0 and now - self._beaten > self._life)
         seen = self._read_answer(*permit.answer) if permit.answer is not None else None
@@ -222,15 +228,18 @@ class Desk:
         )
 
     async def close(self) -> None:
-        """Report what ended, and end. Who waits is told to come back."""
+        """Report what ended, and end. Who waits, or has not sent yet, is told to come back."""
+        self._closed = True
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
         if self._beat is not None:
             self._beat.cancel()
         for waiter in self._waiters:
             if not waiter.permit.done():
-                waiter.permit.set_exception(QuotaWait(1.0, "this process is about to end"))
+                waiter.permit.set_exception(QuotaWait(1.0, ENDING))
         self._waiters.clear()
+        for permit in [p for p in self._out if not p.sent]:
+            self.returned(permit)
         if self._closes or self._unsettled:
             await self._exchange()
 
@@ -281,7 +290,10 @@ class Desk:
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
                 told = await self._store.exchange(self._account, self._limits, ask)
-        except (StoreError, TimeoutError) as error:
+        except Exception as error:
+            # Whatever a store fails with, calls must neither go unlimited nor wait unheard.
+            if not isinstance(error, StoreError | TimeoutError):
+                log.exception("quota store of account %s failed unexpectedly", self._account)
             self._away(error)
             return
         after = self._now()

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from sealwax.permit_desk import Desk, Figures, Permit, QuotaWait, Waiter, local_us
+from sealwax.permit_desk import ENDING, Desk, Figures, Permit, QuotaWait, Waiter, local_us
 from sealwax.quota import Seen, Want
 from sealwax.quota_limits import Klass, Limits, micros
 from sealwax.quota_windows import Purpose
@@ -118,7 +118,7 @@ class Permits:
 
     def _desk(self, account: str) -> Desk:
         if self._closed:
-            raise QuotaWait(1.0, "this process is about to end")
+            raise QuotaWait(1.0, ENDING)
         desk = self._desks.get(account)
         if desk is None:
             desk = self._desks[account] = Desk(

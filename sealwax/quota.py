@@ -227,7 +227,7 @@ def look(limits: Limits, clock: Clock, text: str | None) -> QuotaView:
     return QuotaView(
         burst_limit=ledger.burst.limit,
         burst_used=ledger.burst.busy(ledger.now),
-        burst_margin=math.ceil(ledger.burst.margin),
+        burst_margin=ledger.burst.unused,
         hour_limit=ledger.hour.limit,
         hour_used=ledger.hour.used,
         reset_in_s=max(0, ledger.hour.reset - ledger.now) / 1_000_000,
@@ -340,6 +340,8 @@ class _Ledger:
         for close in closes:
             if close.seen is not None:
                 self._learn(close, close.seen)
+        # What is granted ahead cannot be taken back, and answers are reported as often.
+        self.burst.expect(self.now, self.window, 2 * micros(self.limits.ahead_s))
         return holder
 
     def _never_made(self, holder: _Holder, number: int) -> None:
@@ -394,12 +396,11 @@ class _Ledger:
         self.hour.limit = seen.hour_limit or self.hour.limit
         burst_left = 0 if seen.refusal == "burst" else seen.burst_left
         if burst_left is not None:
-            starts = (s for holder in self.holders.values() for s in holder.opens.values())
-            opened = sum(start <= close.done for start in starts)
-            ours = self.burst.counted(close.sent, close.done, opened)
-            foreign = self.burst.limit - burst_left - ours
+            foreign = self.burst.limit - burst_left - self.burst.counted(close.sent)
+            # A refused call holds its slot here; whether the provider counts it is not documented.
+            foreign += seen.refusal == "burst"
             if foreign > 0:
-                self.burst.charge(close.done + self.window + 1, foreign)
+                self.burst.met(foreign, close.done + self.window + 1)
                 self.counters.foreign += foreign
         if seen.refusal == "burst":
             self.burst.raise_margin(self.now, self.window)
@@ -467,6 +468,7 @@ class _Ledger:
     def _grant(self, want: Want, holder: _Holder, grant: Grant, tag: str) -> None:
         holder.opens[grant.number] = grant.start
         self.hour.spend(urgent=want.klass < Klass.BULK)
+        self.burst.urgent += want.klass < Klass.BULK
         if want.envelope is not None:
             latest = grant.start + self.life + micros(self.limits.deadline_max_s) + self.transit
             for key in self.limits.envelope_windows(want.purpose, want.operation):
@@ -519,7 +521,7 @@ class _Paced:
     def interval(self) -> int:
         """Microseconds between two paced calls: the burst's even rate, or what the hour leaves."""
         ledger = self._ledger
-        even = ledger.window // ledger.burst.capacity
+        even = ledger.burst.even(ledger.window)
         left = max(1, self.hour_left(Klass.BULK))
         return max(1, even, self._time_left() // left)
 

@@ -35,7 +35,10 @@ class Burst:
     ``free`` (sorted) holds the first moment at which each closed slot may serve again; entries that
     lie in the past are kept for a while, because the provider's answers speak of the past.
     ``opens`` counts calls that have a slot and have not ended. ``margin`` is how many slots are
-    left unused for what was learned from refusals.
+    left unused for what was learned from refusals, ``caution`` how many for calls of others that
+    are to be expected before the next answer tells of them. ``strangers`` is a fading count of such
+    calls, ``urgent`` one of our own that are not paced: faded over a quarter of the window, four
+    times a count is what comes in a window.
     """
 
     limit: int
@@ -45,11 +48,20 @@ class Burst:
     margin_at: int = 0
     raised_at: int = 0
     pace: int = 0
+    strangers: float = 0.0
+    urgent: float = 0.0
+    faded_at: int = 0
+    caution: int = 0
+
+    @property
+    def unused(self) -> int:
+        """How many slots are left unused because others use the account too."""
+        return math.ceil(self.margin) + self.caution
 
     @property
     def capacity(self) -> int:
         """How many slots may be used."""
-        return max(1, self.limit - math.ceil(self.margin))
+        return max(1, self.limit - self.unused)
 
     def busy(self, now: int) -> int:
         """How many slots are taken now."""
@@ -79,12 +91,34 @@ class Burst:
         for _ in range(count):
             insort(self.free, free)
 
-    def counted(self, sent: int, done: int, opened: int) -> int:
-        """The most of our own calls that the provider can have counted when it answered one.
+    def counted(self, sent: int) -> int:
+        """The most of our own calls that the provider can have counted answering one sent then.
 
-        The call was sent and answered at these times; ``opened`` open calls had started by then.
+        A slot with an open call counts once: before its start, for the call that had it before.
         """
-        return len(self.free) - bisect_right(self.free, sent) + opened
+        return len(self.free) - bisect_right(self.free, sent) + self.opens
+
+    def even(self, window: int) -> int:
+        """Microseconds between paced calls that, with what is not paced, fill the window evenly.
+
+        A twentieth less, since the slots bound it anyway and lost time can be made up for.
+        """
+        paced = self.capacity - 4 * self.urgent
+        return round(0.95 * window / max(self.capacity / 20, paced))
+
+    def met(self, strangers: int, free: int) -> None:
+        """The provider counted calls that are not ours; they count for a window."""
+        self.charge(free, strangers)
+        self.strangers += strangers
+
+    def expect(self, now: int, window: int, lag: int) -> None:
+        """Leave room for what others do within ``lag``: as many as lately, and twice the root."""
+        fading = math.exp(-4 * max(0, now - self.faded_at) / window)
+        self.strangers *= fading if self.strangers * fading >= 0.5 else 0.0
+        self.urgent *= fading
+        self.faded_at = now
+        expected = 4 * self.strangers * lag / window
+        self.caution = math.ceil(expected + 2 * math.sqrt(expected))
 
     def forget(self, before: int) -> None:
         """Drop entries that no answer can speak of any more."""
@@ -116,14 +150,21 @@ class Burst:
         """For JSON. Times of slots are written as differences, which makes them short."""
         gaps = [b - a for a, b in zip([0, *self.free], self.free, strict=False)]
         margin = [round(self.margin, 6), self.margin_at, self.raised_at]
-        return {"limit": self.limit, "free": gaps, "margin": margin, "pace": self.pace}
+        faded = [round(self.strangers, 6), round(self.urgent, 6), self.faded_at, self.caution]
+        return {
+            "limit": self.limit,
+            "free": gaps,
+            "margin": margin,
+            "pace": self.pace,
+            "faded": faded,
+        }
 
     @classmethod
     def loaded(cls, saved: dict[str, Any], opens: int) -> Burst:
         """The reverse of ``saved``."""
         margin, at, raised = saved["margin"]
         free = list(accumulate(saved["free"]))
-        return cls(int(saved["limit"]), free, opens, float(margin), at, raised, int(saved["pace"]))
+        return cls(saved["limit"], free, opens, margin, at, raised, saved["pace"], *saved["faded"])
 
 
 @dataclass(slots=True)
@@ -178,11 +219,15 @@ class Hour:
 
     def learn(self, earliest: int, latest: int, now: int, period: int, guard: int) -> None:
         """An answer said that the reset lies between these moments."""
-        reset, slack = (earliest + latest) // 2, (latest - earliest) // 2 + guard
-        if not now - slack <= reset <= now + period + slack:
+        reset, slack = (earliest + latest) // 2, (latest - earliest) // 2 + guard + 1
+        if not now - period <= reset <= now + period + slack:
             return
-        if slack < self.slack or abs(reset - self.reset) > slack + self.slack:
-            self.reset, self.slack = reset, slack
+        # An answer that is reported late may speak of the hour before.
+        same = reset + round((self.reset - reset) / period) * period
+        if abs(same - self.reset) > slack + self.slack:
+            self.reset, self.slack = reset + (period if reset <= now else 0), slack
+        elif slack < self.slack:
+            self.reset, self.slack = same, slack
 
     def saved(self) -> list[int]:
         """For JSON."""

@@ -105,6 +105,15 @@ async def open_quota(dsn: str, timeout_s: float = 2.0) -> PostgresQuota:
     return PostgresQuota(pool, timeout_s)
 
 
+# TimeoutError is an OSError. The last is what asyncpg says of a connection lost between two words.
+_AWAY = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    asyncpg.InternalClientError,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     clock: Clock
@@ -189,7 +198,11 @@ class PostgresQuota:
     async def _connected(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                return await work(connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            # TimeoutError is an OSError.
+                try:
+                    return await work(connection)
+                except _AWAY:
+                    # What is left of a conversation that broke off must not meet the next one.
+                    connection.terminate()
+                    raise
+        except _AWAY as error:
             raise StoreError(f"the quota database is away: {type(error).__name__}") from error
