@@ -15,8 +15,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sealwax.quota import Ask, Close, Denied, Ending, Grant, Seen, Told, Want
 from sealwax.quota_limits import Klass, Limits, micros
+from sealwax.quota_reports import Ask, Close, Denied, Ending, Grant, Seen, Told, Want
 from sealwax.quota_windows import Burst
 from sealwax.stores.base import StoreError
 from sealwax.stores.quota_base import QuotaStore

@@ -18,8 +18,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from sealwax.permit_desk import ENDING, Desk, Figures, Permit, QuotaWait, Waiter, local_us
-from sealwax.quota import Seen, Want
 from sealwax.quota_limits import Klass, Limits, micros
+from sealwax.quota_reports import Seen, Want
 from sealwax.quota_windows import Purpose
 from sealwax.stores.quota_base import QuotaStore
 

@@ -17,8 +17,8 @@ from random import Random
 
 from sealwax.permit_desk import local_us
 from sealwax.permits import Permits, QuotaWait
-from sealwax.quota import Seen
 from sealwax.quota_limits import Klass, Limits
+from sealwax.quota_reports import Seen
 from sealwax.stores import quota_postgres, quota_sqlite
 from sealwax.stores.quota_base import QuotaStore
 

@@ -13,8 +13,9 @@ from random import Random
 from typing import Any, TypeVar
 
 from sealwax import quota
-from sealwax.quota import ACCOUNT, Ask, Clock, QuotaView, Told
+from sealwax.quota import ACCOUNT
 from sealwax.quota_limits import Limits
+from sealwax.quota_reports import Ask, Clock, QuotaView, Told
 from sealwax.stores.base import StoreError
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from sealwax.quota import Refusal, Seen
+from sealwax.quota_reports import Refusal, Seen
 
 # Above this a number in X-RateLimit-Reset is a moment (seconds since 1970), below it a delay.
 _EPOCH_MIN_S = 1_000_000_000

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from sealwax.quota import Ask, Clock, QuotaView, Told
 from sealwax.quota_limits import Limits
+from sealwax.quota_reports import Ask, Clock, QuotaView, Told
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

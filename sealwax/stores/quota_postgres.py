@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 import asyncpg
 
 from sealwax import quota
-from sealwax.quota import ACCOUNT, Ask, Clock, QuotaView, Row, Told
+from sealwax.quota import ACCOUNT
 from sealwax.quota_limits import Limits
+from sealwax.quota_reports import Ask, Clock, QuotaView, Row, Told
 from sealwax.stores.base import StoreError, StoreUnusable
 from sealwax.stores.quota_base import PURGE_EVERY
 

@@ -18,8 +18,9 @@ from typing import TypeVar
 import apsw
 
 from sealwax import quota
-from sealwax.quota import ACCOUNT, Ask, Clock, QuotaView, Told
+from sealwax.quota import ACCOUNT
 from sealwax.quota_limits import Limits
+from sealwax.quota_reports import Ask, Clock, QuotaView, Told
 from sealwax.stores.base import StoreError
 from sealwax.stores.quota_base import PURGE_EVERY, machine_clock
 from sealwax.stores.sqlite import open_writer

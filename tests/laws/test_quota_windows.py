@@ -16,8 +16,8 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from sealwax import quota
-from sealwax.quota import Ask, Clock, Close, Ending, Grant, Seen, Want
 from sealwax.quota_limits import Klass, Limits, micros
+from sealwax.quota_reports import Ask, Clock, Close, Ending, Grant, Seen, Want
 from sealwax.quota_windows import Purpose
 
 LIMITS = Limits(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sealwax.providers.docusign_limits import seen
-from sealwax.quota import Seen
+from sealwax.quota_reports import Seen
 
 S = 1_000_000
 

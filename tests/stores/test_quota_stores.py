@@ -21,8 +21,8 @@ import pytest
 import pytest_asyncio
 
 from sealwax.permits import Permits, QuotaWait
-from sealwax.quota import Ask, Close, Denied, Grant, Seen, Want
 from sealwax.quota_limits import Klass
+from sealwax.quota_reports import Ask, Close, Denied, Grant, Seen, Want
 from sealwax.stores import quota_postgres
 from sealwax.stores.base import StoreError, StoreUnusable
 from sealwax.stores.quota_base import QuotaStore, machine_clock

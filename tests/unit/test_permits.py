@@ -15,8 +15,8 @@ import pytest
 from sealwax.permit_desk import Permit
 from sealwax.permits import Permits, QuotaWait
 from sealwax.providers.docusign_limits import seen
-from sealwax.quota import QuotaView
 from sealwax.quota_limits import Klass, Limits
+from sealwax.quota_reports import QuotaView
 from tests.quota_world import US, MemoryStore, play, virtual_now_us
 
 TWO = Limits(
