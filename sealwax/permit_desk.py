@@ -316,6 +316,12 @@ class Desk:
                 waiter.cause = f"{decision.cause} limit"
                 if waiter.retry > waiter.until and not waiter.permit.done():
                     waiter.permit.set_exception(self._too_long(waiter))
+        # Who could not be spoken of is not before those who were denied.
+        retries = [w.retry for w in asking if w.retry is not None]
+        for waiter in self._waiters:
+            if waiter.retry is None and waiter not in asking and len(asking) == WANTS_MAX:
+                waiter.retry = max([self._now() + self._tick, *retries])
+                waiter.cause = "others wait before it"
         if told.breaches:
             self._counts["breaches"] += told.breaches
             log.error(

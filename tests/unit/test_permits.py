@@ -242,3 +242,20 @@ def test_closing_reports_what_ended_and_sends_home_who_waits() -> None:
             await desk.call()
 
     desk_play(TWO, scene)
+
+
+def test_a_crowd_that_waits_does_not_ask_without_pause() -> None:
+    """More callers than one exchange speaks of cost no more exchanges than a few."""
+
+    async def scene(desk: Desk) -> None:
+        crowd = [asyncio.create_task(desk.call(Klass.MUTATION, patience_s=40)) for _ in range(300)]
+        await asyncio.sleep(29)
+        assert desk.keeper.figures("acme").granted == 2
+        assert desk.keeper.figures("acme").exchanges < 500
+        await asyncio.sleep(2)
+        assert desk.keeper.figures("acme").granted == 4
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+
+    desk_play(TWO, scene)
