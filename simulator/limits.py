@@ -188,7 +188,7 @@ class AccountLimits:
             window.add(now_s)
         if arrival.read and arrival.envelope_id:
             self._read_at[arrival.path.lower()] = now_s
-        if len(self._envelopes) + len(self._read_at) > self._forget_at:
+        if self.remembered > self._forget_at:
             self._forget(now_s)
         return Verdict("", None, self.headers(now_s))
 
@@ -227,7 +227,8 @@ class AccountLimits:
         if self.rules.on:
             self.catch_up(now_s)
         start = max(self.since_s, start_s or 0.0)
-        end = now_s if end_s is None else min(end_s, now_s)
+        # A call at this very instant belongs to what happened until now.
+        end = min(math.inf if end_s is None else end_s, math.nextafter(now_s, math.inf))
         usage = self.usage
         tenant = usage.tenant.truth(start, end)
         tenant["share"] = None if self._tenant is None else round(self._tenant.share, 6)
@@ -321,6 +322,11 @@ class AccountLimits:
         )
         return True
 
+    @property
+    def remembered(self) -> int:
+        """How many envelopes' windows and last reads are kept."""
+        return len(self._envelopes) + len(self._read_at)
+
     def _forget(self, now_s: float) -> None:
         """Drop what is empty, seldom enough to cost little per call."""
         self._envelopes = {
@@ -330,7 +336,7 @@ class AccountLimits:
         }
         old_s = now_s - self.rules.polling_s
         self._read_at = {k: at_s for k, at_s in self._read_at.items() if at_s > old_s}
-        self._forget_at = 2 * (len(self._envelopes) + len(self._read_at)) + FORGET_FROM
+        self._forget_at = 2 * self.remembered + FORGET_FROM
 
     def _error(self, kind: str) -> ProviderError:
         """A refusal as the rules spell it; only the hour's text is known, from a real answer."""
