@@ -226,6 +226,7 @@ def test_new_rules_do_not_forget_the_calls_of_old_ones() -> None:
     limits.apply(LimitRules(on=True, burst=3, hour=12), START_S + 10)
     for second, kind in ((36, "burst"), (37, ""), (37, "burst"), (38, "")):
         assert limits.arrive(arrival(), START_S + second).kind == kind
+    assert limits.usage.most_sliding(3, 30, START_S + 10, START_S + 38) == 1
     assert limits.arrive(arrival(), START_S + 100).kind == "hour"
     limits.apply(LimitRules(on=True, burst=3, hour=13), START_S + 100)
     assert [limits.arrive(arrival(), START_S + 100).kind for _ in range(2)] == ["", "hour"]
