@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
+import uvloop
 
 from simulator.app import build_app
 from simulator.faults import POLICIES, Harms
+from simulator.limit_rules import LimitRules, from_option
 from simulator.plans import MODES, OPERATION_ALIASES, BadPlan
 from simulator.service import Options, Service
 from simulator.state import Keeper
@@ -29,6 +31,8 @@ PUT /simulator/principals registers a user, POST /simulator/tokens mints a token
 insist on HTTPS for the JWT grant, POST /simulator/envelopes/ID/recipients/ID/sign plays a signer,
 POST /simulator/envelopes/ID/recipients/ID/session/{open,type,sign,...} plays a signer's browser,
 POST /simulator/envelopes/ID/{remind,expire} lets a reminder or the expiry fall due,
+PATCH /simulator/limits or /simulator/accounts/ID/limits switches the limits of all accounts or of
+one, GET /simulator/accounts/ID/limits?from=&to= tells what was made of them in an interval,
 PATCH /simulator/harms switches harms live, also {"outage": {"mode": "error", "for_s": 5}},
 GET /simulator/ledger tells what really happened (calls, writes, mails, faults), GET
 /simulator/truth the same per envelope, with what was repeated, and POST /simulator/faults/settle
@@ -96,6 +100,15 @@ def parser() -> Parser:
         default="0",
         metavar="SECONDS|MIN:MAX",
         help="searches do not show an envelope younger than this (default: 0)",
+    )
+    made.add_argument(
+        "--limits",
+        default="",
+        metavar="on|KEY=VALUE,...",
+        help="simulate the provider's limits; KEY is scale (0.1 makes 30 s 3, the hour 360 s), "
+        "burst, hour, envelope_{reads,writes}_{burst,hour} (a number or none), polling (flag, "
+        "refuse, off), status (400, 429), spelling (documented, upper, mixed), tenant (another "
+        "program's part of the account, such as 0:0.6)",
     )
     _session_options(made)
     made.add_argument(
@@ -225,6 +238,7 @@ def options(arguments: argparse.Namespace) -> Options:
         raise BadPlan("--token-life-s must be 1 or more")
     return Options(
         harms=harms,
+        limits=LimitRules().patched(from_option(arguments.limits)),
         token_life_s=arguments.token_life_s,
         audiences=tuple(arguments.oauth_audience),
         plain_http_listeners=arguments.plain_http_listeners,
@@ -237,6 +251,17 @@ def announce(path: Path, url: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         json.dump({"url": url, "pid": os.getpid()}, file)
     Path(draft).replace(path)
+
+
+def listen(address: tuple[str, int], family: int) -> socket.socket:
+    """A listening socket whose connections send at once.
+
+    An answer is sent as head and body: without TCP_NODELAY the body waits 40 ms for an ACK. Not
+    every event loop sets it on connections of a socket that it did not make.
+    """
+    made = socket.create_server(address, family=family, backlog=BACKLOG)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
 
 
 class Server(uvicorn.Server):
@@ -279,7 +304,7 @@ class Server(uvicorn.Server):
         await asyncio.sleep(for_s)
         while True:
             try:
-                listener = socket.create_server(address, family=family, backlog=BACKLOG)
+                listener = listen(address, family)
                 break
             except OSError:
                 # Somebody's outgoing connection may have been given the port; it will end.
@@ -330,7 +355,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         keeper = Keeper(service, arguments.state) if arguments.state else None
         if keeper is not None:
             keeper.load()
-        listener = socket.create_server((arguments.host, arguments.port), family=family)
+        listener = listen((arguments.host, arguments.port), family)
     except BadPlan as error:
         made.error(str(error))
     except (OSError, OverflowError) as error:
@@ -347,7 +372,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             keeping.cancel()
             keeper.save()
 
-    asyncio.run(run())
+    uvloop.run(run())
     return 0
 
 

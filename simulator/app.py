@@ -118,6 +118,9 @@ def _oauth_routes(service: Service) -> list[Route]:
             principal = service.oauth.authenticate(request.headers.get("authorization"))
         except ProviderError as error:
             return JSONResponse(error.body(), error.status)
+        refused = service.limits.userinfo_refused(principal.user_id)
+        if refused is not None:
+            return JSONResponse(refused.body(), refused.status)
         names = {a.account_id: a.name for a in service.ledger.accounts.values()}
         base = str(request.base_url).rstrip("/")
         return JSONResponse(service.oauth.userinfo(principal, names, base))

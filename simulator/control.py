@@ -24,6 +24,7 @@ from simulator.control_calls import (
 )
 from simulator.effects import envelope_effects, whole_truth
 from simulator.errors import unknown_recipient
+from simulator.limit_calls import LimitCalls
 from simulator.model import Envelope, Recipient
 from simulator.oauth import Principal
 from simulator.service import Service
@@ -180,6 +181,7 @@ class Control:
             calls,
             self._service.connect.view(),
             self._service.sessions,
+            self._service.limits,
         )
         return JSONResponse(body)
 
@@ -207,12 +209,16 @@ async def _timeout_s(request: Request) -> float:
 
 def routes(service: Service) -> list[Route]:
     """All routes of the control API."""
-    control, browsers = Control(service), Browsers(service)
+    control, browsers, limits = Control(service), Browsers(service), LimitCalls(service)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/health", control.health),
         ("PUT", "/accounts/{account}", control.put_account),
         ("POST", "/accounts/{account}/hmac-keys", control.post_hmac_key),
         ("DELETE", "/accounts/{account}/hmac-keys/{key}", control.delete_hmac_key),
+        ("GET", "/accounts/{account}/limits", limits.get),
+        ("PATCH", "/accounts/{account}/limits", limits.patch),
+        ("GET", "/limits", limits.get_all),
+        ("PATCH", "/limits", limits.patch_all),
         ("PUT", "/principals", control.put_principal),
         ("POST", "/tokens", control.post_token),
         ("GET", "/harms", control.get_harms),

@@ -23,19 +23,13 @@ from simulator.errors import (
 )
 from simulator.faults import Outage
 from simulator.ledger import Call, Fault
+from simulator.limits import Arrival, Verdict
 from simulator.model import now
 from simulator.plans import LostAnswers, Target
 from simulator.service import Service
 
 Handler = Callable[[Context], Awaitable[Answer]]
 
-# Generous and constant: limits are not simulated yet. Names: docusign.com docs, resource limits.
-LIMIT_HEADERS = {
-    "X-RateLimit-Limit": "3000",
-    "X-RateLimit-Remaining": "2999",
-    "X-BurstLimit-Limit": "500",
-    "X-BurstLimit-Remaining": "499",
-}
 HANG_MAX_S = 300.0
 # PUT only because the list of ids may be long (SPEC); and a signing URL changes no envelope.
 _READ_ONLY = ("Envelopes_PutStatus", "Views_PostEnvelopeRecipientView")
@@ -118,7 +112,7 @@ async def away(outage: Outage, scope: Scope, receive: Receive, send: Send) -> No
 
 
 def _refusal(error: ProviderError) -> Response:
-    return JSONResponse(error.body(), error.status, headers=LIMIT_HEADERS)
+    return JSONResponse(error.body(), error.status)
 
 
 class Endpoint:
@@ -130,6 +124,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        verdict = self._arrive(request)
         raw = await request.body()
         ledger, harms = self._service.ledger, self._service.harms
         call = ledger.log_call(
@@ -151,21 +146,52 @@ class Endpoint:
             await away(outage, scope, receive, send)
             return
         operation = self._operation
-        plan = harms.strike(Target(operation.operation_id, operation.writes, call.envelope_id))
-        if plan is None:
-            await (await self._answer(request, raw, call))(scope, receive, send)
-            return
-        fault = ledger.log_fault(call, plan.mode)
-        if plan.commits:
-            response = await self._commit(plan, fault, request, raw)
+        plan: LostAnswers | None = None
+        response: Response | None
+        if verdict.error is not None:
+            response = self._refuse_limited(verdict, verdict.error, request, raw, call)
+        elif plan := harms.strike(
+            Target(operation.operation_id, operation.writes, call.envelope_id)
+        ):
+            fault = ledger.log_fault(call, plan.mode)
+            if plan.commits:
+                response = await self._commit(plan, fault, request, raw)
+            else:
+                response = self._refuse(plan, call, request)
         else:
-            response = self._refuse(plan, call, request)
+            response = await self._answer(request, raw, call)
         if response is not None:
+            # A gateway's page comes from before the limits and knows nothing of them.
+            if response.status_code < 500:
+                response.headers.update(verdict.headers)
             await response(scope, receive, send)
-        elif plan.silent:
+        elif plan is not None and plan.silent:
             await hang(scope, receive)
         else:
             await drop(scope, receive)
+
+    def _arrive(self, request: Request) -> Verdict:
+        """Ask the limits before the body is read: the provider counts a call when it arrives."""
+        service, account_id = self._service, request.path_params["accountId"]
+        if service.harms.away() is None and service.oauth.admits(
+            request.headers.get("authorization"), account_id
+        ):
+            arrival = Arrival(
+                self._operation.operation_id,
+                request.path_params.get("envelopeId", ""),
+                request.url.path,
+                request.method in ("GET", "HEAD"),
+            )
+            return service.limits.arrive(account_id, arrival)
+        return Verdict("", None, service.limits.headers(account_id))
+
+    def _refuse_limited(
+        self, verdict: Verdict, error: ProviderError, request: Request, raw: bytes, call: Call
+    ) -> Response:
+        """Answer a call past a limit: nothing of it is carried out, and no plan strikes it."""
+        self._prepare(request, raw, call)
+        call.status, call.limit = error.status, verdict.kind
+        return _refusal(error)
 
     async def _commit(
         self, plan: LostAnswers, fault: Fault, request: Request, raw: bytes
@@ -228,7 +254,7 @@ class Endpoint:
                 write = ready.write if isinstance(ready, Context) else None
                 fault.settle(write is not None and write.accepted)
         call.status = answer.status
-        headers = {**LIMIT_HEADERS, **answer.headers}
+        headers = answer.headers
         if isinstance(answer.body, bytes):
             return Response(answer.body, answer.status, headers, answer.media_type)
         if answer.body is None:

@@ -30,7 +30,7 @@ class Call:
     """One HTTP call of the API.
 
     `status` is what the call came to, 0 when it was not processed; `answered` says whether the
-    client got that answer, `fault` what struck the call.
+    client got that answer, `fault` what struck the call, `limit` which limit refused it.
     """
 
     at: datetime
@@ -44,6 +44,7 @@ class Call:
     status: int = 0
     answered: bool = True
     fault: str = ""
+    limit: str = ""
 
     def truth(self) -> dict[str, Any]:
         """JSON form."""
@@ -59,6 +60,7 @@ class Call:
             "status": self.status,
             "answered": self.answered,
             "fault": self.fault or None,
+            "limit": self.limit or None,
         }
 
 

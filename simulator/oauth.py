@@ -16,7 +16,7 @@ from typing import Any
 
 import jwt
 
-from simulator.errors import invalid_token, no_credentials
+from simulator.errors import ProviderError, invalid_token, no_credentials
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 MAX_KEYS_PER_INTEGRATION = 5
@@ -95,6 +95,13 @@ class OAuth:
         if live is None or live.expires_at_s <= time.monotonic():
             raise invalid_token()
         return live.principal
+
+    def admits(self, authorization: str | None, account_id: str) -> bool:
+        """True for a live token of a member of the account."""
+        try:
+            return account_id in self.authenticate(authorization).accounts
+        except ProviderError:
+            return False
 
     def grant(self, form: dict[str, str], host: str) -> dict[str, Any]:
         """Answer of the token endpoint; raises OAuthError."""

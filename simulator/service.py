@@ -15,6 +15,8 @@ from simulator.connect import Connect
 from simulator.dialect.shapes import envelope_shape
 from simulator.faults import Harms
 from simulator.ledger import Ledger
+from simulator.limit_rules import LimitRules
+from simulator.limits import Limits, epoch_clock
 from simulator.model import Envelope, Recipient
 from simulator.oauth import OAuth
 from simulator.pings import Pinger
@@ -27,6 +29,7 @@ class Options:
     """What is given at start; harms may be changed later through the control API."""
 
     harms: Harms = field(default_factory=Harms)
+    limits: LimitRules = field(default_factory=LimitRules)
     token_life_s: int = 3600
     audiences: tuple[str, ...] = ()
     plain_http_listeners: bool = False
@@ -44,6 +47,7 @@ class Service:
         client = client or httpx.AsyncClient(trust_env=False)
         self.harms = options.harms
         self.ledger = Ledger()
+        self.limits = Limits(options.limits, epoch_clock(clock))
         self.oauth = OAuth(options.token_life_s, options.audiences)
         self.connect = Connect(self.harms, self._summary, client)
         self.connect.plain_http = options.plain_http_listeners

@@ -2,7 +2,8 @@
 
 Accounts, envelopes with their documents and progress, and where their webhooks go. Not kept are
 the logs of calls and writes, users and keys (a client registers them anew), deliveries under way,
-and signing sessions, whose URLs a restarted provider does not know any more.
+signing sessions, whose URLs a restarted provider does not know any more, and what the windows of
+the limits hold, which start empty.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.ledger import Fault, Ledger
+from simulator.limits import Limits
 from simulator.model import RECIPIENT_KINDS, Envelope, Recipient, stamp
 from simulator.sessions import Sessions
 
@@ -88,6 +89,7 @@ def ledger_truth(
     calls: bool,
     deliveries: dict[str, int],
     sessions: Sessions,
+    limits: Limits,
 ) -> dict[str, Any]:
     """The whole ledger, of one account or of all."""
     held = sessions.listed(account_id)
@@ -115,6 +117,7 @@ def ledger_truth(
         "faults": [f.truth() for f in faults],
         "fault_counts": fault_counts(faults),
         "late_pending": sum(f.committed is None for f in faults),
+        "limits": limits.truths(account_id),
     }
     if calls:
         body["calls"] = [c.truth() for c in in_account]

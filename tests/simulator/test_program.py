@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from simulator.__main__ import listen
 from tests.simulator.desk import definition
 from tests.simulator.program import ROOT, running, user_token
 
@@ -100,6 +101,17 @@ def test_bad_options_are_one_line_and_status_2(options: list[str]) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_connection_sends_at_once() -> None:
+    """No answer waits for an ACK of its own head: the listener's connections have TCP_NODELAY."""
+    with (
+        listen(("127.0.0.1", 0), socket.AF_INET) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_help_stands_alone() -> None:
