@@ -8,6 +8,7 @@ What may end a request, for a caller to tell apart::
     ClientError
       MutationRejected       the provider says no
       UnknownEnvelope        no workflow has this account and key
+      UnknownAccountQuota    no worker has shown this account's quota yet
       EnvelopeAborted        an operator ended the workflow before the envelope was closed
       TemporalRefused        the server says no, and asking again will not help
       NoAnswerYet            time is up; the request may still take effect: ask again with its id
@@ -98,6 +99,10 @@ class ClientError(Exception):
 
 class UnknownEnvelope(ClientError):
     """No workflow has this account and business key."""
+
+
+class UnknownAccountQuota(ClientError):
+    """No workflow shows this account's quota."""
 
 
 class EnvelopeAborted(ClientError):

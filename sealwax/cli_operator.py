@@ -1,10 +1,10 @@
-"""``sealwax resolve`` and ``sealwax renew``: what an operator does to one envelope."""
+"""What an operator does: ``sealwax resolve`` and ``renew`` an envelope; see an account's quota."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from sealwax.options import Common
 
@@ -81,5 +81,37 @@ def renew(key: str, /, *, account: str | None = None, common: Common | None = No
         terminal.value_if_json({"renewed": key})
         terminal.line(f"{key} goes on as a new run soon")
         return Exit.OK
+
+    return running.run_command(common.json, command)
+
+
+@operator.command
+def quota(
+    account: str | None = None,
+    /,
+    *,
+    refresh: Annotated[bool, Parameter(negative=())] = False,
+    common: Common | None = None,
+) -> int:
+    """Show an account's quota: what is used and left, who waits, what was ever refused.
+
+    Parameters
+    ----------
+    account
+        The account's name; may be left out where the settings have only one.
+    refresh
+        Have a worker look at the ledger now; else its last look is shown, a minute old or so.
+    """
+    common = common or Common()
+
+    from sealwax import running
+    from sealwax.opening import open_client
+    from sealwax.settings import load_settings
+
+    async def command(terminal: Terminal) -> Exit:
+        settings = load_settings(common.config)
+        name = running.account_named(settings, account, "to look at")
+        client = await open_client(settings)
+        return running.report_quota(terminal, await client.quota(name, refresh=refresh))
 
     return running.run_command(common.json, command)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import uuid4
 
 from temporalio.client import Client
 from temporalio.common import (
@@ -32,14 +33,17 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from sealwax import keys, messages
 from sealwax.answers import (
+    QUERY_TIMEOUT_S,
     ClientError,
     Conflict,
     EnvelopeAborted,
+    Gone,
     MutationRefused,
     MutationRejected,
     NoAnswerYet,
     Patience,
     TemporalRefused,
+    UnknownAccountQuota,
     UnknownEnvelope,
     insist,
 )
@@ -49,7 +53,7 @@ from sealwax.envelope import Order
 from sealwax.facts import EnvelopeStatus
 from sealwax.handle import ANSWER_TIMEOUT_S, EnvelopeHandle, status_named
 from sealwax.intake import BlobSink, DocumentFile, File, stored_definition
-from sealwax.messages import EnvelopeInput
+from sealwax.messages import EnvelopeInput, QuotaSnapshot
 from sealwax.signers import LiveSession, SessionRefused
 
 __all__ = [
@@ -67,6 +71,7 @@ __all__ = [
     "SavedElsewhere",
     "SessionRefused",
     "TemporalRefused",
+    "UnknownAccountQuota",
     "UnknownEnvelope",
 ]
 
@@ -190,6 +195,39 @@ class EnvelopeClient:
                 needs_attention=known.get(_ATTENTION, False),
                 started_at=execution.start_time,
             )
+
+    async def quota(
+        self,
+        account: str,
+        *,
+        refresh: bool = False,
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> QuotaSnapshot:
+        """How the account's quota stood when it was last looked at; ``refresh``: as it stands.
+
+        Raises ``Refusal`` for a name that is none, ``UnknownAccountQuota`` where no worker has
+        shown this account yet, ``NoAnswerYet``, ``TemporalRefused``.
+        """
+        workflow = self._temporal.get_workflow_handle(keys.account_workflow_id(account))
+
+        async def ask() -> QuotaSnapshot:
+            if not refresh:
+                shown: QuotaSnapshot = await workflow.query(
+                    messages.QUERY_QUOTA, result_type=QuotaSnapshot
+                )
+                return shown
+            # A new id for each try: the run that took an earlier one may have ended meanwhile.
+            seen: QuotaSnapshot = await workflow.execute_update(
+                messages.UPDATE_REFRESH, id=f"refresh-{uuid4()}", result_type=QuotaSnapshot
+            )
+            return seen
+
+        try:
+            return await insist(ask, Patience(timeout_s), call_timeout_s=QUERY_TIMEOUT_S)
+        except (UnknownEnvelope, Gone):
+            raise UnknownAccountQuota(
+                f"no worker shows the quota of account {account}; start one whose settings name it"
+            ) from None
 
     async def _started(self, handle: EnvelopeHandle, start: EnvelopeInput, digest: str) -> bool:
         """Start the workflow; False where one of that id was started before."""

@@ -16,13 +16,29 @@ from temporalio.api.operatorservice.v1 import (
     ListSearchAttributesRequest,
 )
 from temporalio.client import Client, GrpcCompression
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
-from sealwax.messages import SEARCH_ATTRIBUTES
+from sealwax.keys import account_workflow_id
+from sealwax.messages import (
+    ATTRIBUTE_ACCOUNT,
+    SEARCH_ATTRIBUTES,
+    WORKFLOW_ACCOUNT,
+    AccountInput,
+)
 from sealwax.payloads import client_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from temporalio.runtime import Runtime
+
     from sealwax.crypto import Keyring
     from sealwax.settings import TemporalSettings
 
@@ -42,7 +58,9 @@ class ConnectionFailed(Exception):
     """Temporal cannot be reached; the one-line message names the address and what to do."""
 
 
-async def connect(temporal: TemporalSettings, keyring: Keyring) -> Client:
+async def connect(
+    temporal: TemporalSettings, keyring: Keyring, runtime: Runtime | None = None
+) -> Client:
     """A connected client for the address and namespace of ``temporal``.
 
     All that it sends is encrypted with the current key of ``keyring``, headers and failures too.
@@ -50,7 +68,8 @@ async def connect(temporal: TemporalSettings, keyring: Keyring) -> Client:
     With ``temporal.profile`` the connection (TLS and API key included) comes from that profile of
     Temporal's own client configuration (docs.temporal.io, environment configuration), which may
     stand in its file or in ``TEMPORAL_*`` variables; what ``temporal`` sets itself wins over it.
-    Raises ``ConnectionFailed``.
+    ``runtime`` is for a process that serves metrics (``sealwax.telemetry``). Raises
+    ``ConnectionFailed``.
     """
     options = _profile_options(temporal.profile)
     address = temporal.address or options.get("target_host") or DEFAULT_ADDRESS
@@ -64,6 +83,7 @@ async def connect(temporal: TemporalSettings, keyring: Keyring) -> Client:
             grpc_compression=compression,
             **client_options(keyring),
             connect_timeout=timedelta(seconds=CONNECT_TIMEOUT_S),
+            runtime=runtime,
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise ConnectionFailed(
@@ -102,6 +122,31 @@ async def register_search_attributes(client: Client) -> None:
             f"the namespace {client.namespace} lacks search attributes and refuses to add them"
             f" ({error}); run: temporal operator search-attribute create {options}"
         ) from error
+
+
+async def start_accounts(client: Client, accounts: Iterable[str], task_queue: str) -> None:
+    """Have each account's workflow run, which shows its quota; one that runs goes on as it is.
+
+    Every worker asks for it when it starts. Raises ``ConnectionFailed``.
+    """
+    attribute = SearchAttributeKey.for_keyword(ATTRIBUTE_ACCOUNT)
+    for account in accounts:
+        try:
+            await client.start_workflow(
+                WORKFLOW_ACCOUNT,
+                AccountInput(account=account),
+                id=account_workflow_id(account),
+                task_queue=task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=f"Quota of {account}",
+                search_attributes=TypedSearchAttributes([SearchAttributePair(attribute, account)]),
+            )
+        except RPCError as error:
+            text = " ".join(error.message.split())
+            raise ConnectionFailed(
+                f"Temporal does not start the workflow of account {account} ({text}); start the"
+                " worker again once it does"
+            ) from error
 
 
 def is_loopback(address: str) -> bool:

@@ -49,6 +49,11 @@ def workflow_id(account: str, business_key: str) -> str:
     return f"envelope/{check_account(account)}/{check_opaque(business_key, 'business key')}"
 
 
+def account_workflow_id(account: str) -> str:
+    """The id of the workflow that shows this account's quota."""
+    return f"account/{check_account(account)}"
+
+
 def account_and_key(envelope_workflow_id: str) -> tuple[str, str]:
     """The inverse of ``workflow_id``. Raises ``ValueError`` for an id of another kind."""
     match = _WORKFLOW_ID.fullmatch(envelope_workflow_id)

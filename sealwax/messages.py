@@ -17,9 +17,11 @@ from sealwax.envelope import DuringSession, Envelope, Order
 from sealwax.facts import EnvelopeStatus, ProviderEvent, RecipientStatus
 from sealwax.merge import ConflictView, Expected
 from sealwax.mutations import Mutation
+from sealwax.quota_reports import Counters
 from sealwax.resolving import Choice
 
 WORKFLOW = "envelope"
+WORKFLOW_ACCOUNT = "account"
 TASK_QUEUE = "sealwax"
 
 UPDATE_SUBMIT = "submit"
@@ -36,6 +38,8 @@ QUERY_LANDING = "landing"
 QUERY_SNAPSHOT = "snapshot"
 QUERY_TIMELINE = "timeline"
 QUERY_ANSWER = "answer"
+UPDATE_REFRESH = "refresh"
+QUERY_QUOTA = "quota"
 
 ATTRIBUTE_ACCOUNT = "SealwaxAccount"
 ATTRIBUTE_PROVIDER = "SealwaxProvider"
@@ -342,6 +346,53 @@ class EventBatch(Message):
 
     version: Literal[1] = 1
     events: tuple[ProviderEvent, ...]
+
+
+class WindowView(Message):
+    """How many calls a window of the provider's takes, how many are taken, and how many are left.
+
+    What is ``left`` is for all classes together; each leaves the reserve of the more urgent alone.
+    """
+
+    limit: int
+    used: int
+    left: int
+
+
+class QuotaSnapshot(Message):
+    """An account's quota as the ledger held it at ``looked_at`` (None: nobody has looked yet).
+
+    ``burst`` is the provider's short window, ``hour`` the one that is whole again at
+    ``resets_at``. ``margin``: calls of the burst left unused for those of others, as learned from
+    the provider's figures and refusals. ``waiting``: calls that wait in ``workers`` processes for
+    room in these windows, by class; what waits for one envelope's own limits is not among them.
+    ``counters`` are of the ledger's whole life. ``problem`` says, since ``problem_since``, why the
+    figures are no newer.
+    """
+
+    account: str
+    looked_at: datetime | None = None
+    burst: WindowView | None = None
+    hour: WindowView | None = None
+    resets_at: datetime | None = None
+    margin: int = 0
+    waiting: dict[str, int] = Field(default_factory=dict)
+    workers: int = 0
+    counters: Counters = Field(default_factory=Counters)
+    problem: str = ""
+    problem_since: datetime | None = None
+
+
+class AccountInput(Message):
+    """What starts the account workflow, under the id ``keys.account_workflow_id``.
+
+    ``carried`` and ``unknown_since`` are for the workflow's own next run: the last figures, and
+    since when the settings do not name the account.
+    """
+
+    account: str
+    carried: QuotaSnapshot | None = None
+    unknown_since: datetime | None = None
 
 
 MUTATION: TypeAdapter[Any] = TypeAdapter(Annotated[Mutation, Field(discriminator="kind")])

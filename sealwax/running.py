@@ -16,9 +16,9 @@ from sealwax.crypto import CryptoError, check_key_id, new_key
 from sealwax.definition import BlobRef, Recipient, RecipientKind, Refusal, RefusalCode
 from sealwax.handle import EnvelopeHandle
 from sealwax.intake import stored_documents
-from sealwax.messages import SessionTicket, Snapshot
+from sealwax.messages import QuotaSnapshot, SessionTicket, Snapshot
 from sealwax.opening import open_client
-from sealwax.settings import SettingsError, load_settings
+from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.terminal import Exit, Terminal, conflict_words, exit_of_refusal, progress_of
 
 
@@ -57,6 +57,8 @@ def exit_of(error: Exception) -> tuple[str, Exit] | None:
             return error.code or "rejected", Exit.REJECTED
         case clients.UnknownEnvelope():
             return "unknown_envelope", Exit.NOT_FOUND
+        case clients.UnknownAccountQuota():
+            return "unknown_account", Exit.NOT_FOUND
         case clients.EnvelopeAborted():
             return "aborted", Exit.ENDED_OTHERWISE
         case clients.NoAnswerYet():
@@ -84,13 +86,22 @@ async def one_envelope(
     Raises ``SettingsError``, ``Refusal``, ``ConnectionFailed``.
     """
     settings = load_settings(config)
-    if account is None and len(settings.accounts) > 1:
-        known = ", ".join(sorted(settings.accounts))
-        raise Refusal(RefusalCode.BAD_INPUT, f"say which account with --account; one of: {known}")
-    name = account if account is not None else next(iter(settings.accounts))
-    settings.account(name)
+    name = account_named(settings, account, "with --account")
     client = await open_client(settings)
     yield client.envelope(name, key)
+
+
+def account_named(settings: Settings, account: str | None, how: str) -> str:
+    """This account, or the only one of the settings; ``how`` tells where it can be said.
+
+    Raises ``SettingsError``, ``Refusal``.
+    """
+    if account is None and len(settings.accounts) > 1:
+        known = ", ".join(sorted(settings.accounts))
+        raise Refusal(RefusalCode.BAD_INPUT, f"say which account {how}; one of: {known}")
+    name = account if account is not None else next(iter(settings.accounts))
+    settings.account(name)
+    return name
 
 
 async def stored(config: Path | None, files: Sequence[str]) -> tuple[BlobRef, ...]:
@@ -155,6 +166,13 @@ async def report_sent(
     terminal.value_if_json(row | {"snapshot": snapshot.model_dump(mode="json")})
     terminal.snapshot(snapshot)
     return Exit.OK if snapshot.status == until else exit_of_end(snapshot)
+
+
+def report_quota(terminal: Terminal, quota: QuotaSnapshot) -> Exit:
+    """Say how an account's quota stands; without figures that is not done."""
+    terminal.value_if_json(quota)
+    terminal.quota(quota)
+    return Exit.OK if quota.looked_at is not None else Exit.UNREACHABLE
 
 
 def exit_of_end(snapshot: Snapshot) -> Exit:

@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sealwax import views
 from sealwax.answers import Conflict
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.merge import FieldChange
-from sealwax.messages import MutationResult, Snapshot, TimelineEntry
+from sealwax.messages import MutationResult, QuotaSnapshot, Snapshot, TimelineEntry
 
 WIDTH_OF_FILES = 2_000
 
@@ -149,6 +150,21 @@ class Terminal:
     def result(self, result: MutationResult) -> None:
         """What came of a mutation."""
         self.line(f"{result.state}: revision {result.revision} (operation {result.operation_id})")
+
+    def quota(self, quota: QuotaSnapshot) -> None:
+        """An account's quota in full."""
+        if quota.problem and quota.problem_since is not None:
+            self.line(f"ATTENTION not read since {_time(quota.problem_since)}: {quota.problem}")
+        if quota.looked_at is None:
+            self.line(f"nobody has looked at the quota of {quota.account} yet; ask again soon")
+            return
+        self.line(f"quota of {quota.account}, as it was at {_time(quota.looked_at)}")
+        for line in views.quota_windows(quota):
+            self.line(f"  {line.removeprefix('- ')}")
+        waiting = ", ".join(f"{number} {klass}" for klass, number in quota.waiting.items())
+        self.line(f"  waiting in {quota.workers} workers: {waiting}")
+        for what, number in views.quota_totals(quota):
+            self.line(f"  ever {what}: {number}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Rows under their heads."""

@@ -7,7 +7,7 @@ recipients by the application's ids, never by name or address.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sealwax.calls import Call, Close, Create, FindCreated, Mutate, Read
 from sealwax.conflicts import ConflictFound, conflict_told
@@ -25,13 +25,17 @@ from sealwax.messages import (
     Landing,
     MutationResult,
     QuestionView,
+    QuotaSnapshot,
     RecipientView,
     SessionTicket,
     SigningView,
     Snapshot,
     TimelineEntry,
+    WindowView,
 )
 from sealwax.mutations import described
+from sealwax.quota_limits import Klass
+from sealwax.quota_reports import QuotaView
 from sealwax.resolving import question
 from sealwax.session import opened
 from sealwax.signing import held_by_session, why_waiting
@@ -326,6 +330,73 @@ def card(state: Envelope) -> str:
     lines += ["**Lately**", ""]
     lines += [f"- {_when(e.at)}: {_plain(e.text)}" for e in reversed(state.timeline[-6:])]
     return "\n".join(lines)
+
+
+def quota_snapshot(account: str, view: QuotaView, at: datetime) -> QuotaSnapshot:
+    """What the ledger showed of an account's quota at this time."""
+    margin = view.burst_margin
+    return QuotaSnapshot(
+        account=account,
+        looked_at=at,
+        burst=_window(view.burst_limit, view.burst_used, margin),
+        hour=_window(view.hour_limit, view.hour_used, 0),
+        resets_at=at + timedelta(seconds=view.reset_in_s),
+        margin=margin,
+        waiting={klass.name.lower(): view.waiting[klass] for klass in Klass},
+        workers=view.holders,
+        counters=view.counters,
+    )
+
+
+def _window(limit: int, used: int, margin: int) -> WindowView:
+    return WindowView(limit=limit, used=used, left=max(0, limit - margin - used))
+
+
+def quota_card(quota: QuotaSnapshot) -> str:
+    """An account's quota at a glance, as Markdown."""
+    lines = [f"## 📊 quota of {quota.account}", ""]
+    if quota.problem and quota.problem_since is not None:
+        since = _when(quota.problem_since)
+        lines += [f"> ⚠️ **Not read since {since}:** {_plain(quota.problem)}", ""]
+    if quota.looked_at is None:
+        return "\n".join([*lines, "Nobody has looked at the ledger yet.", ""])
+    lines += [f"As the ledger held it at {_when(quota.looked_at)}", ""]
+    lines += ["**Windows**", "", *quota_windows(quota, "**"), ""]
+    among = f"{quota.workers} worker{'' if quota.workers == 1 else 's'} with calls"
+    lines += [f"**Waiting**, in {among}", ""]
+    lines += [f"- {klass}: {number}" for klass, number in quota.waiting.items()]
+    lines += ["- and, not counted, those that their workers told to come back later"]
+    lines += ["", "**Ever**", ""]
+    lines += [f"- {what}: {number}" for what, number in quota_totals(quota)]
+    return "\n".join(lines)
+
+
+def quota_windows(quota: QuotaSnapshot, mark: str = "") -> list[str]:
+    """One line for each of the account's windows, the number of used calls between ``mark`` s."""
+    lines = []
+    if quota.burst is not None:
+        kept = f", {quota.margin} kept free for calls of others" if quota.margin else ""
+        lines += [f"- burst: {_used(quota.burst, mark)}{kept}"]
+    if quota.hour is not None and quota.resets_at is not None:
+        lines += [f"- hour: {_used(quota.hour, mark)}, whole again at {_when(quota.resets_at)}"]
+    return lines
+
+
+def quota_totals(quota: QuotaSnapshot) -> list[tuple[str, int]]:
+    """What ever happened to the account's calls, in words, with its number."""
+    ever = quota.counters
+    return [
+        ("calls granted", ever.granted - ever.unused - ever.taken_back),
+        ("refused by the provider for their number", ever.refusals),
+        ("calls of others, seen in the provider's figures", ever.foreign),
+        ("breaches, by workers that were stopped for too long", ever.breaches),
+        ("calls without an answer", ever.lost),
+        ("calls of workers that fell silent", ever.expired),
+    ]
+
+
+def _used(window: WindowView, mark: str) -> str:
+    return f"{mark}{window.used}{mark} of {window.limit} used, {window.left} left"
 
 
 def _signing_rows(state: Envelope) -> list[str]:

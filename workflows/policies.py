@@ -49,3 +49,6 @@ POLICIES: dict[str, Policy] = {
     "ask_bridge": Policy(AGAIN, 30.0),
 }
 """By the kind of the call."""
+
+LOOK_QUOTA = Policy(RetryPolicy(initial_interval=timedelta(seconds=10)), 15.0)
+"""A look at the quota ledger, which answers at once or says that it is away."""
