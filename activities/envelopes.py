@@ -56,6 +56,7 @@ from sealwax.providers.base import (
     ProviderRejected,
     UnknownAccount,
 )
+from sealwax.quota_limits import Klass
 from sealwax.session import SessionRules
 from sealwax.stores.base import Registry, RegistryRow, StoreError
 
@@ -64,13 +65,17 @@ ARCHIVE = ("combined", "certificate")
 
 
 class Target(Message):
-    """Which envelope a call is for, and who makes it. ``principal`` "" is the account's default."""
+    """Which envelope a call is for, and who makes it. ``principal`` "" is the account's default.
+
+    ``klass``: which class of the account's quota its requests have.
+    """
 
     account: str
     business_key: str
     principal: str = ""
     provider_envelope_id: str = ""
     deadline_s: float = Timing().call_deadline_s
+    klass: Klass = Klass.MUTATION
 
     @property
     def workflow_id(self) -> str:
@@ -297,7 +302,10 @@ class EnvelopeActivities:
     async def _read(self, given: ReadInput) -> Outcome:
         provider = self._provider(given)
         call = given.call
-        return Observed(await provider.read(given.provider_envelope_id, call.with_tabs, call.extra))
+        seen = await provider.read(
+            given.provider_envelope_id, call.with_tabs, call.extra, polling=call.polling
+        )
+        return Observed(seen)
 
     async def _archive(self, given: ArchiveInput) -> Outcome:
         provider = self._provider(given)
@@ -334,7 +342,7 @@ class EnvelopeActivities:
         return row
 
     def _provider(self, given: Target) -> Provider:
-        return self._accounts.provider(given.account, given.principal)
+        return self._accounts.provider(given.account, given.principal, given.klass)
 
     async def _contents(self, documents: Sequence[Document]) -> dict[str, bytes]:
         return {d.blob.digest: await self._blobs.read(d.blob) for d in documents}

@@ -43,6 +43,7 @@ from sealwax.envelope import (
     HELD_EVENTS_MAX,
     Entry,
     Envelope,
+    QuotaHold,
     UnknownOutcome,
     numbered,
     tried,
@@ -103,13 +104,15 @@ def _whose(state: Envelope, event: ProviderEvent) -> str:
 def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> Envelope:
     """The call in flight came to an outcome."""
     started_at = state.started_at or now
-    state = replace(state, in_flight=None, started_at=None)
+    state = replace(state, in_flight=None, started_at=None, quota_hold=None)
     match outcome:
         case Unknown(reason=reason) if isinstance(call, Create) and _idempotent(state, now):
             again = NotSent(f"no answer ({reason}), under an idempotency key", cause="transient")
             return _postponed(state, call, again, now)
         case Unknown() if isinstance(call, Create | Mutate):
             return _lost(state, call, outcome, now)
+        case NotSent(cause="quota"):
+            return _held_by_quota(state, call, outcome, now)
         case NotSent() | Unknown():
             return _postponed(state, call, outcome, now)
         case Rejected():
@@ -196,6 +199,13 @@ def _postponed(state: Envelope, call: Call, outcome: NotSent | Unknown, now: dat
         failures={**failures, cause: count},
         retry_at=now + timedelta(seconds=wait_s),
     )
+
+
+def _held_by_quota(state: Envelope, call: Call, outcome: NotSent, now: datetime) -> Envelope:
+    """Our own waiting, which is no failure: nothing is counted, and the ledger says how long."""
+    until = now + timedelta(seconds=outcome.retry_after_s or 0.0)
+    polling = isinstance(call, Read) and call.polling
+    return replace(state, quota_hold=QuotaHold(until, state.in_flight_klass, polling))
 
 
 def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> Envelope:

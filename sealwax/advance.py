@@ -69,6 +69,7 @@ from sealwax.signing import (
     eligible,
     goes_before_sessions,
     held_by_session,
+    klass_of,
     session_digest,
     session_step,
     settled_sessions,
@@ -179,6 +180,9 @@ class Finish:
 
 Effect = Perform | WakeAt | Finish
 
+COUNTED = Create | FindCreated | Bin | Mutate | Read | Archive | OpenView
+"""Calls that cost calls of the account's quota."""
+
 
 def opened(order: Order, now: datetime) -> Envelope:
     """A new envelope with its creation, and its sending where asked, at the head of its queue."""
@@ -254,18 +258,35 @@ def _decided(state: Envelope, now: datetime) -> tuple[Envelope, tuple[Effect, ..
     state = replace(state, final_since=(state.final_since or now) if state.final else None)
     if state.closed:
         return state, (Finish(),)
-    upcoming = _next(state, now)
+    upcoming = _within_quota(state, _next(state, now), now)
     if upcoming is None:
         return state, ()
     if isinstance(upcoming, datetime):
         return state, (WakeAt(upcoming),)
-    state = replace(state, in_flight=upcoming, started_at=now)
+    klass = klass_of(state, upcoming)
+    state = replace(state, in_flight=upcoming, in_flight_klass=klass, started_at=now)
     if isinstance(upcoming, Read):
         state = replace(state, facts_at_read=state.facts)
     if isinstance(upcoming, OpenView):
         wanted = next_of(state.sessions, eligible(state))
         state = replace(state, sessions=replace(state.sessions, opening=wanted))
     return state, (Perform(upcoming),)
+
+
+def _within_quota(
+    state: Envelope, upcoming: Call | datetime | None, now: datetime
+) -> Call | datetime | None:
+    """The same, or the end of the account's quota's hold on calls like this one."""
+    hold = state.quota_hold
+    if hold is None or now >= hold.until or not isinstance(upcoming, COUNTED):
+        return upcoming
+    alike = isinstance(upcoming, Read) and upcoming.polling
+    if alike < hold.polling or klass_of(state, upcoming) < hold.klass:
+        return upcoming
+    session = session_step(state, now)
+    if isinstance(session, datetime) and now < session < hold.until:
+        return session
+    return hold.until
 
 
 def _without_illegal_heads(state: Envelope, now: datetime) -> Envelope:
@@ -390,7 +411,8 @@ def _closing(state: Envelope, now: datetime) -> Call | datetime | None:
     if state.provider_envelope_id and not state.confirmed:
         settle_s = state.timing.close_settle_s * 2.0 ** min(state.confirm_tries, 6)
         due = (state.final_since or now) + timedelta(seconds=settle_s)
-        return Read("confirm") if now >= due else due
+        # One that follows an event is asked for by it; those that follow are not.
+        return Read("confirm", polling=state.confirm_tries > 0) if now >= due else due
     if state.status is EnvelopeStatus.COMPLETED and state.archive is None:
         return Archive()
     if state.orphans.owed:

@@ -40,12 +40,13 @@ class Timing:
     history_events_max: int = 4_000
 
 
-Cause = Literal["transient", "rate_limited", "locked", "authentication", "not_sent"]
+Cause = Literal["transient", "rate_limited", "locked", "authentication", "quota", "not_sent"]
 """Why a call had no effect, as far as it matters for how long to wait before the next try.
 
 ``transient``: the provider is out of reach or failing. ``rate_limited``: by a limit of the
 provider's. ``locked``: somebody else edits the envelope. ``authentication``: the access token was
-not accepted, also after one renewal. ``not_sent``: anything else.
+not accepted, also after one renewal. ``quota``: our own waiting for the account's quota, which is
+no failure. ``not_sent``: anything else.
 """
 
 
@@ -136,11 +137,15 @@ class Mutate:
 @dataclass(frozen=True, slots=True)
 class Read:
     """Read the envelope. ``why``: to settle an unknown outcome, to refresh, to confirm the end, or
-    to mark what stands before a change that leaves no other trace."""
+    to mark what stands before a change that leaves no other trace.
+
+    ``polling``: nobody and nothing asks for it but the time that has passed.
+    """
 
     why: Literal["look", "refresh", "confirm", "mark"]
     with_tabs: bool = False
     extra: Extra = ""
+    polling: bool = False
     kind: Literal["read"] = "read"
 
 

@@ -125,12 +125,14 @@ class EnvelopeClient:
         custom_fields: Mapping[str, str] | None = None,
         send: bool = True,
         principal: str = "",
+        bulk: bool = False,
         timeout_s: float | None = ANSWER_TIMEOUT_S,
     ) -> EnvelopeHandle:
         """The envelope of this account and business key, made if there is none yet.
 
         ``documents`` are PDFs, numbered 1, 2, ... in the order given. Without ``reminders`` or
-        ``expiration`` the provider's account decides. Asked again with the same
+        ``expiration`` the provider's account decides. ``bulk``: one of many, whose calls to the
+        provider let those go first that somebody waits for. Asked again with the same
         content it answers with the same envelope, also from another process; with another
         content it raises ``Refusal`` (``business_key_reused``). Raises ``Refusal`` before
         anything starts for what could not be an envelope; ``NoAnswerYet``, ``TemporalRefused``.
@@ -146,7 +148,7 @@ class EnvelopeClient:
             expiration=expiration,
             custom_fields=custom_fields,
         )
-        order = Order(account, key, definition, send=send, principal=principal)
+        order = Order(account, key, definition, send=send, principal=principal, bulk=bulk)
         start = _checked_size(EnvelopeInput(order=order))
         patience = Patience(timeout_s)
         digest = order_digest(start)

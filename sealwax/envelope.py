@@ -28,6 +28,7 @@ from sealwax.merge import Changed, ConflictView, Expected
 from sealwax.mutations import Mutation, Projection, project
 from sealwax.observations import MailTrail
 from sealwax.orphans import Orphans
+from sealwax.quota_limits import Klass
 from sealwax.session import SessionRules, Sessions
 
 CREATE_OPERATION = "sealwax:create"
@@ -41,13 +42,29 @@ DuringSession = Literal["wait", "end"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an application asks for: one envelope, as a draft or sent at once."""
+    """What an application asks for: one envelope, as a draft or sent at once.
+
+    ``bulk``: it is one of many, and its calls wait until others leave room in the account's quota.
+    """
 
     account: str
     business_key: str
     definition: Definition
     send: bool = True
     principal: str = ""
+    bulk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaHold:
+    """The account's quota had no call to spare: until then, for this class and less urgent ones.
+
+    ``polling``: only for polls of this envelope.
+    """
+
+    until: datetime
+    klass: Klass
+    polling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +152,9 @@ class Envelope:
     started_at: datetime | None = None
     facts_at_read: Facts = field(default_factory=Facts)
     unknown: UnknownOutcome | None = None
+    in_flight_klass: Klass = Klass.MUTATION
     retry_at: datetime | None = None
+    quota_hold: QuotaHold | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
     refresh_wanted: bool = False
     unplaced_at_read: int = 0

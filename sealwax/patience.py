@@ -58,7 +58,7 @@ def patience(cause: Cause, timing: Timing) -> Patience:
             )
             first_s, max_s = timing.backoff_first_s, timing.backoff_max_s
             return Patience(first_s, max_s, 2, words, timing.attention_retry_s)
-        case "not_sent":
+        case "not_sent" | "quota":
             words = "no progress"
     first_s, max_s = timing.backoff_first_s, timing.backoff_max_s
     return Patience(first_s, max_s, FAILURES_BEFORE_ATTENTION, words)

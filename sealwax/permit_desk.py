@@ -26,6 +26,7 @@ log = logging.getLogger("sealwax.quota")
 WANTS_MAX = 64
 """Calls that one exchange speaks of; who comes later is spoken of in a later one."""
 
+ENVELOPE_FULL = "envelope limit"
 ENDING = "this process is about to end"
 STORE_TIMEOUT_S = 3.0
 PROBE_EVERY_S = 0.25
@@ -120,6 +121,7 @@ class Desk:
         holder: str,
         read_answer: Reader,
         now_us: Callable[[], int],
+        waiting_max: int | None = None,
     ) -> None:
         self._account = account
         self._limits = limits
@@ -133,6 +135,9 @@ class Desk:
         self._out: set[Permit] = set()
         self._closes: list[Close] = []
         self._unsettled: list[Close] | None = None
+        self._waiting_max = waiting_max
+        self._even = max(1, micros(limits.burst_window_s) // limits.burst_calls)
+        self._back: dict[Klass, int] = {}
         self._turn = 0
         self._known = 0
         self._asked = 0
@@ -154,6 +159,7 @@ class Desk:
         """A permit for this waiter. Raises ``QuotaWait``."""
         if self._closed:
             raise QuotaWait(1.0, ENDING)
+        self._check_room(waiter)
         self._waiters.append(waiter)
         self._wake.set()
         left_s = (waiter.until - self._now()) / 1_000_000
@@ -357,9 +363,24 @@ class Desk:
         if not waiter.permit.cancel() and not fetched and waiter.permit.exception() is None:
             self.returned(waiter.permit.result())
 
+    def _check_room(self, waiter: Waiter) -> None:
+        """Raise ``QuotaWait`` where too many wait already who go before this one."""
+        klass = waiter.want.klass
+        if klass is Klass.INTERACTIVE or self._waiting_max is None:
+            return
+        # Who was not denied yet waits for the store alone, and not for long.
+        held = [w.retry for w in self._waiters if w.retry and 0 < w.want.klass <= klass]
+        if len(held) >= self._waiting_max:
+            waiter.retry, waiter.cause = max(held), "others wait before it"
+            raise self._too_long(waiter)
+
     def _too_long(self, waiter: Waiter) -> QuotaWait:
-        wait = 1_000_000 if waiter.retry is None else waiter.retry - self._now()
-        return QuotaWait(max(0.001, wait / 1_000_000), waiter.cause)
+        """Tell when to come back. Who is sent away later comes back later: not all at once."""
+        now, klass = self._now(), waiter.want.klass
+        back = now + 1_000_000 if waiter.retry is None else waiter.retry
+        if klass is not Klass.INTERACTIVE and waiter.cause != ENVELOPE_FULL:
+            back = self._back[klass] = max(back, self._back.get(klass, 0) + self._even)
+        return QuotaWait(max(0.001, (back - now) / 1_000_000), waiter.cause)
 
     # -- without the store ---------------------------------------------------------------------
 

@@ -43,8 +43,10 @@ class Permits:
 
     ``limits`` says what an account may do; ``read_answer`` turns an answer's headers (names in
     lower case) and error code into figures. ``holder`` is a name that no other process has, also
-    not an earlier one of the same worker. ``now_us`` is a clock of this process that is never put
-    back; it need not agree with any other. The store stays the caller's to close.
+    not an earlier one of the same worker. ``waiting_max``: so many calls that were denied may wait
+    here at a time, interactive ones not counted; who comes then is told at once when to come back.
+    ``now_us`` is a clock of this process that is never put back; it need not agree with any other.
+    The store stays the caller's to close.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Permits:
         read_answer: Callable[[Mapping[str, str], str | None], Seen],
         holder: str = "",
         patience_s: Mapping[Klass, float] = PATIENCE_S,
+        waiting_max: int | None = None,
         now_us: Callable[[], int] = local_us,
     ) -> None:
         self._store = store
@@ -62,6 +65,7 @@ class Permits:
         self._read_answer = read_answer
         self._holder = holder or secrets.token_hex(8)
         self._patience_s = patience_s
+        self._waiting_max = waiting_max
         self._now_us = now_us
         self._desks: dict[str, Desk] = {}
         self._closed = False
@@ -128,5 +132,6 @@ class Permits:
                 self._holder,
                 self._read_answer,
                 self._now_us,
+                self._waiting_max,
             )
         return desk

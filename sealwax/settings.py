@@ -38,6 +38,8 @@ from sealwax.definition import Refusal
 from sealwax.keys import check_account
 from sealwax.messages import TASK_QUEUE
 from sealwax.providers.registry import PROVIDERS
+from sealwax.quota_limits import Limits
+from sealwax.quota_settings import AccountQuota, QuotaSettings, check_quota, limits_of
 from sealwax.secret_references import (
     SecretReference,
     SettingsError,
@@ -53,6 +55,7 @@ __all__ = [
     "CodecSettings",
     "EncryptionSettings",
     "PrincipalSettings",
+    "QuotaSettings",
     "SecretReference",
     "SessionSettings",
     "Settings",
@@ -179,6 +182,11 @@ class StorageSettings(Part):
         return self.folder / "journal.db"
 
     @property
+    def quota(self) -> Path:
+        """The quota ledger's file, where no database is named."""
+        return self.folder / "quota.db"
+
+    @property
     def blobs(self) -> Path:
         """The documents' folder."""
         return self.folder / "blobs"
@@ -285,6 +293,12 @@ class AccountSettings(Part):
     default_principal: Name = "system"
     webhook_keys: tuple[SecretReference, ...] = ()
     principals: dict[Name, PrincipalSettings]
+    quota: AccountQuota = AccountQuota()
+
+    @property
+    def ledger(self) -> str:
+        """The account's name in the quota ledger: the same for all who share the account."""
+        return self.account_id.casefold()
 
     @model_validator(mode="after")
     def _default_is_known(self) -> AccountSettings:
@@ -342,6 +356,7 @@ class Settings(BaseSettings):
     )
     bridge: BridgeSettings = BridgeSettings()
     sessions: SessionSettings = SessionSettings()
+    quota: QuotaSettings = QuotaSettings()
     accounts: Annotated[dict[str, AccountSettings], AfterValidator(_account_names)]
 
     @classmethod
@@ -360,6 +375,16 @@ class Settings(BaseSettings):
     def _pings_come_as_believed(self) -> Settings:
         check_ping_every(self.sessions, tuple(a.api_base for a in self.accounts.values()))
         return self
+
+    @model_validator(mode="after")
+    def _quotas_can_be(self) -> Settings:
+        accounts = self.accounts.items()
+        check_quota(self.quota, ((name, a.quota, a.api_base) for name, a in accounts))
+        return self
+
+    def limits(self, account: str) -> Limits:
+        """The limits of that account, by its name here. Raises ``SettingsError``."""
+        return limits_of(self.quota, self.account(account).quota)
 
     def keyring(self) -> Keyring:
         """The keys of ``[encryption]``, read now. Raises ``SettingsError``."""
@@ -455,7 +480,7 @@ _BUILTIN = frozenset(get_args(core_schema.ErrorType))
 
 
 def _near(key: str) -> str:
-    parts: tuple[type[BaseModel], ...] = (Settings, SessionSettings, *Part.__subclasses__())
+    parts: tuple[type[BaseModel], ...] = (Settings, SessionSettings, QuotaSettings, *Part.__subclasses__())
     known = {name for part in parts for name in part.model_fields}
     known |= {part.name for part in dataclasses.fields(Timing)}
     near = difflib.get_close_matches(key, sorted(known), n=1)

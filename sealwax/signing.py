@@ -11,7 +11,17 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from sealwax import keys
-from sealwax.calls import AskBridge, Call, OpenView, Read, RevokeView
+from sealwax.calls import (
+    AskBridge,
+    Bin,
+    Call,
+    Create,
+    FindCreated,
+    Mutate,
+    OpenView,
+    Read,
+    RevokeView,
+)
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.envelope import (
     TIMELINE_LENGTH_MAX,
@@ -24,6 +34,7 @@ from sealwax.envelope import (
 )
 from sealwax.facts import ACTED, EnvelopeStatus, RecipientStatus
 from sealwax.memory import remembering_session
+from sealwax.quota_limits import Klass
 from sealwax.session import (
     FORCED,
     End,
@@ -140,6 +151,19 @@ def eligible(state: Envelope) -> frozenset[str]:
         for r in state.definition.recipients
         if r.client_user_id and statuses.get(r.recipient_id) in _ASKED
     )
+
+
+def klass_of(state: Envelope, call: Call) -> Klass:
+    """How urgent a call is: as urgent as the most urgent thing that waits behind it."""
+    sessions = state.sessions
+    signer_waits = sessions.lease is None and next_of(sessions, eligible(state)) is not None
+    if signer_waits or isinstance(call, OpenView | RevokeView):
+        return Klass.INTERACTIVE
+    changes = isinstance(call, Create | Mutate | FindCreated | Bin)
+    looks = isinstance(call, Read) and call.why in ("look", "mark")
+    if not (changes or looks or state.queue):
+        return Klass.BACKGROUND
+    return Klass.BULK if state.order.bulk else Klass.MUTATION
 
 
 def turned_away_for(state: Envelope, wanted: Wanted) -> tuple[End, str] | None:
@@ -331,7 +355,10 @@ def _turn_unknown(state: Envelope, now: datetime) -> Call | datetime | None:
     if any(status in _ASKED for status in recipient_statuses(state).values()):
         return None
     due = (state.read_at or now) + timedelta(seconds=state.timing.refresh_min_s)
-    return Read("refresh") if now >= due else due
+    hold = state.quota_hold
+    if hold is not None and hold.polling:
+        due = max(due, hold.until)
+    return Read("refresh", polling=True) if now >= due else due
 
 
 def why_waiting(state: Envelope, wanted: Wanted) -> str:
@@ -343,6 +370,9 @@ def why_waiting(state: Envelope, wanted: Wanted) -> str:
     lease = state.sessions.lease
     if lease is not None:
         return f"recipient {lease.recipient_id} is signing"
+    hold = state.quota_hold
+    if hold is not None and state.in_flight is None:
+        return f"waits for the account's quota until {hold.until:%H:%M:%S} UTC"
     return "next in line"
 
 

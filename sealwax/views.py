@@ -254,6 +254,8 @@ def why_queued(state: Envelope, place: int) -> str:
         return f"{before}{named!r} got no answer and is being looked into"
     if held_by_session(state, head):
         return f"{before}a signer is at work and would be disturbed"
+    if state.quota_hold is not None and state.in_flight is None:
+        return f"{before}waits for the account's quota until {_when(state.quota_hold.until)}"
     if state.retry_at is not None and state.in_flight is None:
         return f"{before}the provider could not be asked; next try at {_when(state.retry_at)}"
     return before.removesuffix("; ") or "at work"
@@ -431,6 +433,8 @@ def _queue_rows(state: Envelope) -> list[str]:
     if state.unknown is not None:
         since = _when(state.unknown.since)
         rows += [f"- the first got no answer since {since}; it is being looked into"]
+    if state.quota_hold is not None and state.in_flight is None:
+        rows += [f"- waits for the account's quota until {_when(state.quota_hold.until)}"]
     if state.retry_at is not None and state.in_flight is None:
         rows += [f"- next try at {_when(state.retry_at)}"]
     rows += [f"- {i}. {_pending(p)}" for i, p in enumerate(state.queue[:5], 1)]

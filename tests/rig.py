@@ -4,7 +4,7 @@ simulator as its own program. The simulator's ledger is asked what really happen
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,16 @@ QUICK = Timing(
     attention_retry_s=2,
     refresh_min_s=0.2,
 )
+
+GENEROUS: Mapping[str, float] = {
+    "scale": 0.01,
+    "poll_every_s": 1,
+    "envelope_reads": 100_000,
+    "envelope_reads_per_hour": 100_000,
+    "envelope_writes": 100_000,
+    "envelope_writes_per_hour": 100_000,
+}
+"""The account's usual limits in windows of a hundredth, which no test fills by accident."""
 
 
 def private_key_pem() -> str:
@@ -150,16 +160,26 @@ class Rig:
 
 
 def write_settings(
-    folder: Path, desk: Desk, *, address: str, task_queue: str, timing: Timing, bridge_port: int = 0
+    folder: Path,
+    desk: Desk,
+    *,
+    address: str,
+    task_queue: str,
+    timing: Timing,
+    bridge_port: int = 0,
+    quota: Mapping[str, float] | None = None,
 ) -> Path:
     """The settings file of one test."""
     (folder / "key.pem").write_text(KEY)
     (folder / "connect.key").write_text(HMAC_KEY)
     public_url = f"http://127.0.0.1:{bridge_port}" if bridge_port else ""
     timings = "\n".join(f"{n} = {getattr(timing, n)}" for n in timing.__slots__)
+    quotas = "\n".join(f"{name} = {value}" for name, value in (quota or GENEROUS).items())
     path = folder / "sealwax.toml"
     path.write_text(
         f"""
+[quota]
+{quotas}
 [temporal]
 address = "{address}"
 task_queue = "{task_queue}"
@@ -195,6 +215,7 @@ async def running(
     timing: Timing = QUICK,
     work: bool = True,
     bridge_port: int = 0,
+    quota: Mapping[str, float] | None = None,
 ) -> AsyncIterator[Rig]:
     """A rig with an account of its own; with ``work`` the worker runs from the start."""
     temporal = keys.encrypting(temporal)
@@ -210,6 +231,7 @@ async def running(
             task_queue=f"queue-{uuid4().hex[:8]}",
             timing=timing,
             bridge_port=bridge_port,
+            quota=quota,
         )
         settings = load_settings(path)
         registry = open_registry(settings.storage.registry)

@@ -349,6 +349,7 @@ class EnvelopeWorkflow:
             principal=self._state.order.principal,
             provider_envelope_id=self._state.provider_envelope_id,
             deadline_s=deadline_s,
+            klass=self._state.in_flight_klass,
             call=call,
         )
 

@@ -6,6 +6,7 @@
     |-- NotSentError           certainly without effect; may be tried again
     |   |-- Unavailable        the provider is out of reach, or failing; it passes by itself
     |   |-- RateLimited        refused by a limit of the provider's, with the time it asks for
+    |   |-- QuotaHeld          not asked: the account's quota has no call to spare yet
     |   |-- Locked             somebody else has the envelope open for editing
     |   `-- TokenRefused       the access token was not accepted; renew it once
     `-- OutcomeUnknown         no answer: it may have taken effect
@@ -25,6 +26,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 from sealwax.calls import Applied, Capabilities, Cause, Create, FindCreated, Mutate, OpenView
 from sealwax.facts import ProviderEvent
 from sealwax.observations import Extra, Observation
+from sealwax.quota_limits import Klass
 
 T = TypeVar("T")
 
@@ -69,6 +71,12 @@ class RateLimited(NotSentError):
     """Refused by a limit of the account or the envelope."""
 
     cause = "rate_limited"
+
+
+class QuotaHeld(NotSentError):
+    """Our own waiting for the account's quota. ``retry_after_s``: when to come back."""
+
+    cause = "quota"
 
 
 class Locked(NotSentError):
@@ -162,7 +170,7 @@ class NewEnvelope:
 
 
 class Adapter(Protocol):
-    """One provider's dialect, without I/O. Every method but the last two is a conversation.
+    """One provider's dialect, without I/O. Every method but the last three is a conversation.
 
     Each may raise a ``ProviderError`` when it is sent an answer.
     """
@@ -195,6 +203,10 @@ class Adapter(Protocol):
     def download(self, provider_envelope_id: str, what: str) -> Request: ...
 
     def refused(self, request: Request, answer: Answer) -> ProviderError | None: ...
+
+    def error_code(self, answer: Answer) -> str | None:
+        """The provider's own error code in an answer that refuses."""
+        ...
 
 
 class WebhookReader(Protocol):
@@ -239,9 +251,17 @@ class Provider(Protocol):
         ...
 
     async def read(
-        self, provider_envelope_id: str, with_tabs: bool, extra: Extra = ""
+        self,
+        provider_envelope_id: str,
+        with_tabs: bool,
+        extra: Extra = "",
+        *,
+        polling: bool = False,
     ) -> Observation:
-        """The envelope as it stands, and what ``extra`` names besides."""
+        """The envelope as it stands, and what ``extra`` names besides.
+
+        ``polling``: nothing happened that asks for this read.
+        """
         ...
 
     async def changes(self, since: datetime) -> tuple[ProviderEvent, ...]:
@@ -285,7 +305,9 @@ class Accounts(Protocol):
 
     def identity(self, account: str) -> AccountIdentity: ...
 
-    def provider(self, account: str, principal: str) -> Provider: ...
+    def provider(self, account: str, principal: str, klass: Klass = Klass.MUTATION) -> Provider:
+        """The account as this principal; its calls count as this class of the account's quota."""
+        ...
 
     def webhook_url(self, account: str, routing_token: str) -> str: ...
 

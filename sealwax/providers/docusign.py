@@ -221,6 +221,10 @@ class DocuSignAdapter:
         """What an answer refuses, by error code; None where it is a success."""
         return docusign_errors.refused(request, answer)
 
+    def error_code(self, answer: Answer) -> str | None:
+        """The error code of an answer that is no success."""
+        return docusign_errors.error_code(answer)
+
 
 def _pages(query: Mapping[str, str]) -> Conversation[list[dict[str, Any]]]:
     # Ordered by what never changes: by default a change moves an envelope to the end of the list,

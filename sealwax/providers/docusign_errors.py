@@ -97,6 +97,13 @@ def refused(request: Request, answer: Answer) -> ProviderError | None:
     return known if known is not None else _by_status(code, message, request, answer)
 
 
+def error_code(answer: Answer) -> str | None:
+    """The error code of an answer that is no success; None for a success, and where it has none."""
+    if 200 <= answer.status < 300:
+        return None
+    return _code_and_message(answer)[0] or None
+
+
 def ask(request: Request) -> Conversation[Any]:
     """One step of a conversation: the answer's JSON; raises what the answer refuses."""
     answer = yield request

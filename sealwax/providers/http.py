@@ -4,7 +4,8 @@ Each call has one total deadline, follows no redirect, repeats nothing behind th
 (but for one renewal of a refused token, where the request certainly had no effect), and says
 exactly what is known of the outcome: ``NotSentError`` where it cannot have taken effect,
 ``OutcomeUnknown`` where it may have. While the provider is out as a whole, one call at a time asks
-whether it is back, and the others are refused at once (``circuit``).
+whether it is back, and the others are refused at once (``circuit``). Each request to the account's
+API has a permit of its quota, which is asked for when all else is ready (``metering``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,6 +27,7 @@ import httpx
 from sealwax.calls import Applied, FindCreated, Mutate, OpenView
 from sealwax.facts import ProviderEvent
 from sealwax.observations import Extra, Observation
+from sealwax.permits import Permit
 from sealwax.providers.base import (
     Adapter,
     Answer,
@@ -41,7 +44,9 @@ from sealwax.providers.base import (
     is_outage,
 )
 from sealwax.providers.circuit import Breaker, Passage
+from sealwax.providers.metering import Progress, Quota, passed
 from sealwax.providers.tokens import Principal, TokenSource
+from sealwax.quota_limits import Klass
 
 T = TypeVar("T")
 
@@ -65,25 +70,6 @@ class Deadlines:
     connect_s: float = 5.0
 
 
-@dataclass(slots=True)
-class _Progress:
-    """What is known of a conversation: whether a step took effect, whether one is in the air.
-
-    ``waiting``: for an answer, of whatever request. ``interactive``: a person waits for it.
-    """
-
-    committed: bool = False
-    in_flight: bool = False
-    waiting: bool = False
-    interactive: bool = False
-    last: Answer | None = None
-
-    def lost(self, reason: str, *, outage: bool) -> ProviderError:
-        if self.committed or self.in_flight:
-            return OutcomeUnknown(reason, outage=outage)
-        return Unavailable(reason) if outage else NotSentError(reason)
-
-
 def client(connections_max: int = 100) -> httpx.AsyncClient:
     """A client as ``HttpProvider`` wants it: no retries, no redirects, no environment settings.
 
@@ -104,8 +90,9 @@ class HttpProvider:
     """``Provider`` over HTTP: one account, one principal.
 
     ``api_base`` is like ``https://demo.docusign.net/restapi``; ``breaker`` is shared by all
-    providers of the account. Raises ``ValueError`` for an ``api_base`` or ``account_id`` that no
-    request could be made from.
+    providers of the account. ``quota`` counts the requests to the account's API; no limit is known
+    of the token endpoint or of signing URLs. Without it nothing is counted. Raises ``ValueError``
+    for an ``api_base`` or ``account_id`` that no request could be made from.
     """
 
     def __init__(
@@ -119,6 +106,7 @@ class HttpProvider:
         principal: Principal,
         deadlines: Deadlines | None = None,
         breaker: Breaker | None = None,
+        quota: Quota | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         parts = urlsplit(api_base)
@@ -137,6 +125,7 @@ class HttpProvider:
         self._principal = principal
         self._deadlines = deadlines or Deadlines()
         self._breaker = breaker or Breaker(account_id)
+        self._quota = quota
         self._wall = wall
 
     async def create(self, new: NewEnvelope) -> Applied:
@@ -149,7 +138,7 @@ class HttpProvider:
         """Make one mutation; ``contents`` holds the bytes of documents it brings, by digest."""
         deadline_s = self._deadlines.upload_s if contents else self._deadlines.write_s
         conversation = self._adapter.mutate(provider_envelope_id, call, contents)
-        return await self._call(conversation, deadline_s)
+        return await self._call(conversation, deadline_s, provider_envelope_id)
 
     async def find_created(self, call: FindCreated) -> tuple[str, ...]:
         """The ids of envelopes that bear one of the transaction ids or the marker."""
@@ -158,14 +147,20 @@ class HttpProvider:
     async def bin_draft(self, provider_envelope_id: str) -> None:
         """Put a draft into the bin; one that is there already is fine."""
         conversation = self._adapter.bin_draft(provider_envelope_id)
-        await self._call(conversation, self._deadlines.read_s)
+        await self._call(conversation, self._deadlines.read_s, provider_envelope_id)
 
     async def read(
-        self, provider_envelope_id: str, with_tabs: bool, extra: Extra = ""
+        self,
+        provider_envelope_id: str,
+        with_tabs: bool,
+        extra: Extra = "",
+        *,
+        polling: bool = False,
     ) -> Observation:
         """The envelope as it stands."""
         conversation = self._adapter.read(provider_envelope_id, with_tabs, extra)
-        return await self._call(conversation, self._deadlines.read_s)
+        deadline_s = self._deadlines.read_s
+        return await self._call(conversation, deadline_s, provider_envelope_id, polling=polling)
 
     async def changes(self, since: datetime) -> tuple[ProviderEvent, ...]:
         """Status facts of all envelopes of the account that changed since then."""
@@ -177,7 +172,8 @@ class HttpProvider:
     ) -> str:
         """A signing URL of one embedded recipient."""
         conversation = self._adapter.open_view(provider_envelope_id, call, return_url, ping_url)
-        return await self._call(conversation, self._deadlines.write_s, interactive=True)
+        deadline_s = self._deadlines.write_s
+        return await self._call(conversation, deadline_s, provider_envelope_id, interactive=True)
 
     async def revoke_view(self, url: str) -> None:
         """Make an unopened signing URL useless. ``ProviderRejected``: it was not revoked."""
@@ -190,8 +186,8 @@ class HttpProvider:
         between chunks.
         """
         request = self._adapter.download(provider_envelope_id, what)
-        progress = _Progress()
         ends_at = asyncio.get_running_loop().time() + self._deadlines.download_s
+        progress = Progress(ends_at, provider_envelope_id)
         try:
             async with asyncio.timeout_at(ends_at):
                 response = await self._opened(request, progress)
@@ -213,9 +209,17 @@ class HttpProvider:
             raise progress.lost(reason, outage=_is_outage(error)) from error
 
     async def _call(
-        self, conversation: Conversation[T], deadline_s: float, *, interactive: bool = False
+        self,
+        conversation: Conversation[T],
+        deadline_s: float,
+        envelope_id: str = "",
+        *,
+        polling: bool = False,
+        interactive: bool = False,
     ) -> T:
-        progress = _Progress(interactive=interactive)
+        ends_at = asyncio.get_running_loop().time() + deadline_s
+        interactive |= self._quota is not None and self._quota.klass is Klass.INTERACTIVE
+        progress = Progress(ends_at, envelope_id, polling, interactive=interactive)
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._carry(conversation, progress)
@@ -232,7 +236,7 @@ class HttpProvider:
         finally:
             conversation.close()
 
-    async def _carry(self, conversation: Conversation[T], progress: _Progress) -> T:
+    async def _carry(self, conversation: Conversation[T], progress: Progress) -> T:
         try:
             request = next(conversation)
             while True:
@@ -245,7 +249,7 @@ class HttpProvider:
             result: T = stop.value
             return result
 
-    async def _exchange(self, request: Request, progress: _Progress) -> Answer:
+    async def _exchange(self, request: Request, progress: Progress) -> Answer:
         if request.absolute:
             self._check_absolute(request)
             return await self._sent(request, "", progress)
@@ -258,22 +262,43 @@ class HttpProvider:
             answer = await self._sent(request, token, progress)
         return answer
 
-    async def _sent(self, request: Request, token: str, progress: _Progress) -> Answer:
+    async def _sent(self, request: Request, token: str, progress: Progress) -> Answer:
         built = await self._built(request, token)
-        # A signing URL may be another host's, whose silence tells nothing of the API.
-        breaker = Breaker() if request.absolute else self._breaker
-        with breaker.passage(interactive=progress.interactive) as passage:
-            response = await self._response(request, built, progress, passage)
+        async with self._admitted(request, progress) as (passage, permit):
+            response = await self._response(request, built, progress, passage, permit)
             answer = _answer(response, response.content)
+            self._told(answer, permit)
             self._judge(request, answer, passage)
         return answer
+
+    @asynccontextmanager
+    async def _admitted(
+        self, request: Request, progress: Progress
+    ) -> AsyncIterator[tuple[Passage, Permit | None]]:
+        """The way of one request: through the circuit, with a permit. An open circuit costs none.
+
+        A signing URL may be another host's: its silence tells nothing of the API, and no page
+        says that the account's calls are counted there.
+        """
+        breaker = Breaker() if request.absolute else self._breaker
+        breaker.check(interactive=progress.interactive)
+        counted = self._quota is not None and not request.absolute
+        asked = self._quota.permit(request, progress) if self._quota and counted else nullcontext()
+        async with asked as permit:
+            with passed(breaker, progress, permit) as passage:
+                yield passage, permit
+
+    def _told(self, answer: Answer, permit: Permit | None) -> None:
+        if permit is not None:
+            permit.completed(answer.headers, self._adapter.error_code(answer))
 
     async def _response(
         self,
         request: Request,
         built: httpx.Request,
-        progress: _Progress,
+        progress: Progress,
         passage: Passage,
+        permit: Permit | None,
         *,
         stream: bool = False,
     ) -> httpx.Response:
@@ -286,6 +311,8 @@ class HttpProvider:
             progress.waiting = False
             if isinstance(error, _NEVER_SENT):
                 progress.in_flight = False
+                if permit is not None:
+                    permit.unused()
             outage = _is_outage(error)
             if outage:
                 passage.failed()
@@ -301,13 +328,13 @@ class HttpProvider:
         else:
             passage.answered()
 
-    def _late(self, reason: str, progress: _Progress) -> ProviderError:
+    def _late(self, reason: str, progress: Progress) -> ProviderError:
         """The deadline passed; an outage where it was the provider that let us wait."""
         if progress.waiting:
             self._breaker.failed()
         return progress.lost(reason, outage=progress.waiting)
 
-    async def _opened(self, request: Request, progress: _Progress) -> httpx.Response:
+    async def _opened(self, request: Request, progress: Progress) -> httpx.Response:
         self._breaker.check()
         token = await self._tokens.token(self._principal)
         response, refusal = await self._open_once(request, token, progress)
@@ -320,18 +347,20 @@ class HttpProvider:
         return response
 
     async def _open_once(
-        self, request: Request, token: str, progress: _Progress
+        self, request: Request, token: str, progress: Progress
     ) -> tuple[httpx.Response, ProviderError | None]:
         built = await self._built(request, token)
-        with self._breaker.passage() as passage:
-            response = await self._response(request, built, progress, passage, stream=True)
+        async with self._admitted(request, progress) as (passage, permit):
+            response = await self._response(request, built, progress, passage, permit, stream=True)
             if response.is_success:
+                self._told(_answer(response, b""), permit)
                 passage.answered()
                 return response, None
             try:
                 answer = _answer(response, await response.aread())
             finally:
                 await response.aclose()
+            self._told(answer, permit)
             self._judge(request, answer, passage)
         refusal = self._adapter.refused(request, answer)
         if isinstance(refusal, RateLimited) and refusal.retry_after_s is None:

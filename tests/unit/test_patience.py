@@ -30,6 +30,7 @@ from sealwax.patience import ASKED_JITTER, FAILURES_BEFORE_ATTENTION, needs_a_pe
 from sealwax.providers.base import (
     Locked,
     NotSentError,
+    QuotaHeld,
     RateLimited,
     TokenRefused,
     Unavailable,
@@ -50,7 +51,7 @@ def waits(cause: Cause, times: int, asked_s: float | None = None) -> list[float]
 
 def test_every_error_that_had_no_effect_has_its_class() -> None:
     """The exceptions of a provider and the causes of an outcome are one list."""
-    kinds = (NotSentError, Unavailable, RateLimited, Locked, TokenRefused)
+    kinds = (NotSentError, Unavailable, RateLimited, QuotaHeld, Locked, TokenRefused)
     assert sorted(kind.cause for kind in kinds) == sorted(CAUSES)
 
 
