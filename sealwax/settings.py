@@ -48,6 +48,7 @@ from sealwax.secret_references import (
     why_unreadable,
 )
 from sealwax.session_settings import SessionSettings, check_ping_every
+from sealwax.telemetry_settings import TelemetrySettings
 
 __all__ = [
     "AccountSettings",
@@ -61,6 +62,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StorageSettings",
+    "TelemetrySettings",
     "TemporalSettings",
     "load_settings",
 ]
@@ -357,6 +359,7 @@ class Settings(BaseSettings):
     bridge: BridgeSettings = BridgeSettings()
     sessions: SessionSettings = SessionSettings()
     quota: QuotaSettings = QuotaSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     accounts: Annotated[dict[str, AccountSettings], AfterValidator(_account_names)]
 
     @classmethod
@@ -480,7 +483,13 @@ _BUILTIN = frozenset(get_args(core_schema.ErrorType))
 
 
 def _near(key: str) -> str:
-    parts: tuple[type[BaseModel], ...] = (Settings, SessionSettings, QuotaSettings, *Part.__subclasses__())
+    parts: tuple[type[BaseModel], ...] = (
+        Settings,
+        SessionSettings,
+        QuotaSettings,
+        TelemetrySettings,
+        *Part.__subclasses__(),
+    )
     known = {name for part in parts for name in part.model_fields}
     known |= {part.name for part in dataclasses.fields(Timing)}
     near = difflib.get_close_matches(key, sorted(known), n=1)

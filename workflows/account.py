@@ -40,8 +40,10 @@ class AccountWorkflow:
     async def run(self, given: messages.AccountInput) -> messages.QuotaSnapshot:
         """Look now and then. Ends a day after the account was taken out of the settings."""
         _check_id(given.account)
-        while not self._forgotten():
+        while True:
             await self._look()
+            if self._forgotten():
+                break
             if workflow.info().is_continue_as_new_suggested():
                 await self._leave()
                 workflow.continue_as_new(
@@ -100,7 +102,7 @@ class AccountWorkflow:
     async def _rest(self) -> None:
         """Until the next look is due, or somebody asks for one."""
         left = self._again - workflow.now()
-        if left <= timedelta(0):
+        if left <= timedelta(0) or self._asked > self._served:
             return
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._asked > self._served, timeout=left)
