@@ -20,13 +20,21 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.accounts import AccountActivities
 from activities.envelopes import EnvelopeActivities
 from sealwax.accounts import ConfiguredAccounts
 from sealwax.blobs import BlobStore
-from sealwax.connection import ConnectionFailed, connect, register_search_attributes
+from sealwax.connection import (
+    ConnectionFailed,
+    connect,
+    register_search_attributes,
+    start_accounts,
+)
 from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import StoreError
 from sealwax.stores.registry import open_registry
+from sealwax.telemetry import runtime
+from workflows.account import AccountWorkflow
 from workflows.envelope import EnvelopeWorkflow
 from workflows.punctual import PunctualRunner
 
@@ -41,12 +49,14 @@ SANDBOX = PunctualRunner(
 )
 
 
-def build_worker(client: Client, settings: Settings, activities: EnvelopeActivities) -> Worker:
+def build_worker(
+    client: Client, settings: Settings, activities: EnvelopeActivities, looks: AccountActivities
+) -> Worker:
     """A worker for the settings' task queue; the tests run the same one."""
     return Worker(
         client,
         task_queue=settings.temporal.task_queue,
-        workflows=[EnvelopeWorkflow],
+        workflows=[EnvelopeWorkflow, AccountWorkflow],
         activities=[
             activities.register,
             activities.create,
@@ -59,6 +69,7 @@ def build_worker(client: Client, settings: Settings, activities: EnvelopeActivit
             activities.open_view,
             activities.revoke_view,
             activities.ask_bridge,
+            looks.look_quota,
         ],
         workflow_runner=SANDBOX,
         max_concurrent_workflow_tasks=20,
@@ -74,7 +85,7 @@ async def run(settings: Settings, announce: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     keyring = settings.keyring()
-    client = await connect(settings.temporal, keyring)
+    client = await connect(settings.temporal, keyring, runtime(settings.telemetry))
     await register_search_attributes(client)
     registry = open_registry(settings.storage.registry)
     async with AsyncExitStack() as closing:
@@ -88,7 +99,13 @@ async def run(settings: Settings, announce: Path | None) -> None:
             rules=settings.sessions.rules(),
             return_origins=settings.sessions.return_origins,
         )
-        async with build_worker(client, settings, activities):
+        looks = AccountActivities(
+            store=accounts.ledger.store,
+            quota_of=accounts.quota_of,
+            every_s=settings.telemetry.quota_every_s,
+        )
+        await start_accounts(client, settings.accounts, settings.temporal.task_queue)
+        async with build_worker(client, settings, activities, looks):
             if announce is not None:
                 _announce(announce)
             await stop.wait()

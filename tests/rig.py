@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from temporalio.client import Client
 
+from activities.accounts import AccountActivities
 from activities.envelopes import EnvelopeActivities
 from sealwax.accounts import ConfiguredAccounts
 from sealwax.blobs import BlobStore
@@ -247,8 +248,14 @@ async def running(
             return_origins=settings.sessions.return_origins,
         )
 
+        looks = AccountActivities(
+            store=accounts.ledger.store,
+            quota_of=accounts.quota_of,
+            every_s=settings.telemetry.quota_every_s,
+        )
+
         def worker() -> Any:
-            return build_worker(temporal, settings, activities)
+            return build_worker(temporal, settings, activities, looks)
 
         if work:
             await stack.enter_async_context(worker())

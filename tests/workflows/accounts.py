@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 
 from activities.accounts import AccountActivities
@@ -84,11 +85,13 @@ class Shown:
 
     async def start(self, **given: object) -> None:
         """The workflow, as a test without a worker's program starts it."""
+        found = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_ACCOUNT)
         await self.temporal.start_workflow(
             messages.WORKFLOW_ACCOUNT,
             messages.AccountInput.model_validate({"account": self.account, **given}),
             id=keys.account_workflow_id(self.account),
             task_queue=self.task_queue,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(found, self.account)]),
         )
 
     async def calls(self, *klasses: Klass, closes: tuple[Close, ...] = (), known: int = 0) -> Told:
@@ -112,21 +115,25 @@ class Shown:
 
 
 @asynccontextmanager
-async def shown(client: Client, folder: Path, *, every_s: float = 60.0) -> AsyncIterator[Shown]:
+async def shown(
+    client: Client, folder: Path, *, every_s: float = 60.0, account: str = ""
+) -> AsyncIterator[Shown]:
     """An account with a ledger of its own, and a worker; its workflow is not started yet."""
     store = open_quota(folder / "quota.db")
     try:
         ledger = Ledger(store)
-        account = Shown(encrypting(client), ledger, folder)
+        shows = Shown(encrypting(client), ledger, folder)
+        if account:
+            shows.account = shows.task_queue = account
         activities = AccountActivities(store=ledger, quota_of=ledger.quota_of, every_s=every_s)
         async with Worker(
-            account.temporal,
-            task_queue=account.task_queue,
+            shows.temporal,
+            task_queue=shows.task_queue,
             workflows=[AccountWorkflow],
             activities=[activities.look_quota],
             workflow_runner=SANDBOX,
         ):
-            yield account
-            await account.handle.terminate()
+            yield shows
+            await shows.handle.terminate()
     finally:
         await store.close()
