@@ -73,7 +73,9 @@ async def run(options: Options) -> dict[str, Any]:
             tell("Starting the provider, Temporal, a worker and the bridge ...")
             simulator = await stack.start(_provider(options))
             async with Control(simulator.url or "") as control:
-                (_, tenant), places = await start_sealwax(stack, control, folder, SESSIONS)
+                (_, tenant), places = await start_sealwax(
+                    stack, control, folder, SESSIONS, scale=CLOCK
+                )
                 working = _both(control, options, places.settings, tenant.account_id)
                 return await guarded(stack, working, None)
 
@@ -162,7 +164,7 @@ def _provider(options: Options) -> Program:
     policy = "one-per-envelope" if options.harm else "off"
     more = ["--sessions", policy, "--session-clock", str(CLOCK)]
     more += ["--lost-answers", f"*:1:slow:{ANSWER_MS}"]
-    return stage.simulator_program(options.seed, overlap=False, more=more)
+    return stage.simulator_program(options.seed, overlap=False, more=more, scale=CLOCK)
 
 
 def parsed(argv: Sequence[str]) -> tuple[Options, bool]:

@@ -99,6 +99,10 @@ class Control:
         with_calls = "true" if calls else "false"
         return await self._ask("GET", f"/ledger?account={account_id}&calls={with_calls}")
 
+    async def limits(self, account_id: str) -> dict[str, Any]:
+        """What was made of an account's limits since they are simulated."""
+        return await self._ask("GET", f"/accounts/{account_id}/limits")
+
     async def flush_webhooks(self, timeout_s: float) -> int:
         """Wait until no webhook is on its way; returns how many still are."""
         answer = await self._ask("POST", "/webhooks/flush", {"timeout_s": timeout_s})

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from demo import workload
@@ -43,7 +43,9 @@ class Figures:
     `duplicate_envelopes`: envelopes beyond the first of a business key, binned ones not counted.
     `wrong_final_states`: envelopes that ended otherwise than intended (status or content), or of
     which the client believes another status than the ledger holds. `overlapping_writes`: writes
-    that were stored over one which they had not seen, harmful or not.
+    that were stored over one which they had not seen, harmful or not. `limit_refusals`: calls that
+    the provider's limits refused. `burst_peak`: the most calls within one window of the burst, of
+    `burst_limit` that it allows.
     """
 
     envelopes: int
@@ -55,6 +57,9 @@ class Figures:
     wrong_final_states: int
     api_calls: int
     overlapping_writes: int
+    limit_refusals: int = 0
+    burst_peak: int = 0
+    burst_limit: int = 0
 
     def as_json(self) -> dict[str, int]:
         """The figures by name, without the one that is not a result but a cause."""
@@ -102,6 +107,17 @@ def count(
         wrong_final_states=wrong,
         api_calls=int(ledger["calls_total"]),
         overlapping_writes=int(ledger["overlaps"]),
+    )
+
+
+def with_limits(figures: Figures, limits: Mapping[str, Any]) -> Figures:
+    """The same, with what the provider's limits made of the account's calls."""
+    burst = limits["windows"]["burst"]
+    return replace(
+        figures,
+        limit_refusals=int(limits["clients"]["refused_total"]),
+        burst_peak=int(burst["peak"]),
+        burst_limit=int(burst["limit"]),
     )
 
 

@@ -76,6 +76,16 @@ _ROWS: tuple[tuple[str, Callable[[Figures], str], str], ...] = (
         "the others were voided or declined",
     ),
     ("API calls", lambda f: str(f.api_calls), "without those for tokens"),
+    (
+        "refused by limits",
+        lambda f: str(f.limit_refusals),
+        "calls beyond what the account may make",
+    ),
+    (
+        "most used at a time",
+        lambda f: f"{f.burst_peak} of {f.burst_limit}",
+        "calls within one window of the burst",
+    ),
 )
 _HARMS = ("lost updates", "duplicate envelopes", "wrong final states")
 

@@ -18,7 +18,7 @@ from demo.control import Control
 from demo.drive import Driver, Run
 from demo.folder import own_folder
 from demo.guard import Killer, guarded
-from demo.ledger import Figures, count, missing
+from demo.ledger import Figures, count, missing, with_limits
 from demo.naive.client import NaiveSide
 from demo.naive.rest import Credentials
 from demo.orchestrated import SealwaxSide
@@ -155,16 +155,19 @@ async def _both(
         await control.flush_webhooks(_WEBHOOKS_WITHIN_S)
     accounts = {NAIVE: naive_tenant.account_id, SEALWAX: tenant.account_id}
     return {
-        name: _outcome(lives, await control.ledger(account), runs[name])
+        name: _outcome(
+            lives, await control.ledger(account), await control.limits(account), runs[name]
+        )
         for name, account in accounts.items()
     }
 
 
-def _outcome(lives: Sequence[Life], ledger: Mapping[str, Any], run: Run) -> Outcome:
+def _outcome(
+    lives: Sequence[Life], ledger: Mapping[str, Any], limits: Mapping[str, Any], run: Run
+) -> Outcome:
     lacking = {life.key: missing(life, ledger, run.beliefs.get(life.key)) for life in lives}
-    return Outcome(
-        count(lives, ledger, run.beliefs), run, {key: held for key, held in lacking.items() if held}
-    )
+    figures = with_limits(count(lives, ledger, run.beliefs), limits)
+    return Outcome(figures, run, {key: held for key, held in lacking.items() if held})
 
 
 async def _live(
@@ -209,11 +212,12 @@ async def start_sealwax(
     folder: Path,
     sessions: Mapping[str, float] | None = None,
     timing: Mapping[str, float] = stage.TIMING,
+    scale: float = stage.SCALE,
 ) -> tuple[tuple[SealwaxSide, Tenant], Addresses]:
     """Temporal, bridge and worker started in `stack`, and a client of them.
 
     `sessions`: settings of signing sessions, for a provider whose clock is not the usual one.
-    `timing`: how patient envelopes are.
+    `timing`: how patient envelopes are. `scale`: of the provider's windows, as it has them.
     """
     tenant = stage.new_tenant(stage.ACCOUNT)
     await stage.admit(control, tenant, "Sealwax")
@@ -231,6 +235,7 @@ async def start_sealwax(
         ui_url=server.ui_url,
         sessions=sessions,
         timing=timing,
+        scale=scale,
     )
     await stack.start(stage.codec_program(path))
     bridge = await stack.start(stage.bridge_program(path))

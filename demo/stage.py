@@ -35,6 +35,9 @@ PROCESSING_MS = (150, 450)
 WEBHOOK_DELAY_MS = (0, 2_000)
 WEBHOOK_DUPLICATE_RATE = 0.3
 
+SCALE = 0.1
+"""The provider's windows in the demonstration: 500 calls in 3 s, 3,000 in 6 minutes."""
+
 TIMING: Mapping[str, float] = {
     "call_deadline_s": 8.0,
     "outcome_settle_s": 2.0,
@@ -148,11 +151,12 @@ def write_settings(
     ui_url: str,
     sessions: Mapping[str, float] | None = None,
     timing: Mapping[str, float] = TIMING,
+    scale: float = SCALE,
 ) -> Path:
     """Write Sealwax's settings and the secrets that they name; returns the settings' path.
 
     `sessions`: what is believed of the provider's sessions where its clock is not the usual one.
-    `timing`: how patient envelopes are.
+    `timing`: how patient envelopes are. `scale`: of the provider's windows.
     """
     write_secret(folder / _KEY_FILE, tenant.private_key_pem)
     write_secret(folder / _HMAC_FILE, tenant.hmac_key)
@@ -179,6 +183,7 @@ def write_settings(
             codec_file=_CODEC_FILE,
         )
         + _table("timing", timing)
+        + _table("quota", {"scale": scale})
         + _table("sessions", sessions or {}),
         encoding="utf-8",
     )
@@ -190,15 +195,20 @@ def _table(name: str, values: Mapping[str, float]) -> str:
     return "".join([f"\n[{name}]\n", *lines]) if lines else ""
 
 
-def simulator_program(seed: int, *, overlap: bool, more: Sequence[str] = ()) -> Program:
-    """The provider: both sides meet the same one, with the same harms; `more` are its options."""
+def simulator_program(
+    seed: int, *, overlap: bool, more: Sequence[str] = (), scale: float = SCALE
+) -> Program:
+    """The provider: both sides meet the same one, with the same harms; `more` are its options.
+
+    It keeps its limits, in windows shorter by `scale`.
+    """
     low, high = WEBHOOK_DELAY_MS
     webhooks = f"delay={low}:{high},duplicate={WEBHOOK_DUPLICATE_RATE}"
     options = ("--port", "0", "--seed", str(seed), "--overlap", "on" if overlap else "off")
     harms = ("--processing-ms", "{}:{}".format(*PROCESSING_MS), "--webhook-plan", webhooks)
-    return Program(
-        name=SIMULATOR, argv=(sys.executable, "-m", "simulator", *options, *harms, *more), env=_ENV
-    )
+    limits = ("--limits", f"scale={scale:g}")
+    argv = (sys.executable, "-m", "simulator", *options, *harms, *limits, *more)
+    return Program(name=SIMULATOR, argv=argv, env=_ENV)
 
 
 def worker_program(settings: Path) -> Program:

@@ -130,6 +130,16 @@ class Usage:
         """See the function of this name."""
         return most_aligned(limit, length_s, self.accepted, start_s, end_s)
 
+    def peak(self, length_s: float, start_s: float, end_s: float) -> int:
+        """The most calls that any stretch of that length within an interval held."""
+        log = self.accepted
+        first, most = bisect_left(log, start_s), 0
+        for index in range(first, bisect_left(log, end_s)):
+            while log[first] <= log[index] - length_s:
+                first += 1
+            most = max(most, index - first + 1)
+        return most
+
     def utilisation(self, most: int, start_s: float, end_s: float) -> dict[str, Any]:
         """`most`, and the part of it that was used: of what the tenant left, and by both.
 

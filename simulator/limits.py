@@ -253,6 +253,7 @@ class AccountLimits:
                 "limit": rules.burst,
                 "length_s": rules.burst_s,
                 "used": self._burst.used(now_s),
+                "peak": usage.peak(rules.burst_s, start_s, end_s),
                 **usage.utilisation(most, start_s, end_s),
             }
         if self._hour is not None and rules.hour is not None:

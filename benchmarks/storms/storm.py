@@ -109,7 +109,9 @@ async def run(options: Options, worker: Program | None = None) -> Result:
         async with Stack(folder / "logs") as stack:
             simulator = await stack.start(_provider(options))
             async with Control(simulator.url or "") as control:
-                (_, tenant), places = await start_sealwax(stack, control, folder, SESSIONS, TIMING)
+                (_, tenant), places = await start_sealwax(
+                    stack, control, folder, SESSIONS, TIMING, CLOCK
+                )
                 if worker is not None:
                     await _exchanged(stack, worker, places.settings)
                 client = await open_client(places.settings)
@@ -258,4 +260,4 @@ def _provider(options: Options) -> Program:
     low, high = weather.PROCESSING_MS
     more = ["--sessions", policy, "--session-clock", str(CLOCK)]
     more += ["--processing-ms", f"{low}:{high}"]
-    return stage.simulator_program(options.seed, overlap=options.harm, more=more)
+    return stage.simulator_program(options.seed, overlap=options.harm, more=more, scale=CLOCK)

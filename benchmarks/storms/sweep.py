@@ -235,9 +235,13 @@ async def world(
         more = ["--sessions", "one-per-envelope", "--session-clock", str(CLOCK)]
         more += ["--processing-ms", "{}:{}".format(*processing_ms)]
         more += ["--webhook-plan", "delay=0:50,duplicate=0.3"]
-        simulator = await stack.start(stage.simulator_program(seed, overlap=True, more=more))
+        simulator = await stack.start(
+            stage.simulator_program(seed, overlap=True, more=more, scale=CLOCK)
+        )
         async with Control(simulator.url or "") as control:
-            (_, tenant), places = await start_sealwax(stack, control, folder, SESSIONS, TIMING)
+            (_, tenant), places = await start_sealwax(
+                stack, control, folder, SESSIONS, TIMING, CLOCK
+            )
             await stack.stop(stage.WORKER)
             account_id, settings = tenant.account_id, places.settings
             yield Sweep(control, account_id, settings, seed, broken=broken, within_s=within_s)

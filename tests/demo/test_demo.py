@@ -30,6 +30,9 @@ KEYS = {
     "duplicate_envelopes",
     "wrong_final_states",
     "api_calls",
+    "limit_refusals",
+    "burst_peak",
+    "burst_limit",
 }
 WAIT_S = 60.0
 

@@ -16,8 +16,8 @@ LIVES = workload.make(7, 3)
 
 
 def figures(number: int) -> Figures:
-    """Eight figures that differ from each other and between sides."""
-    return Figures(*range(number, number + 9))
+    """Figures that differ from each other and between sides."""
+    return Figures(*range(number, number + 12))
 
 
 def text_of(shown: object, *, terminal: bool = False, width: int = 200) -> str:
@@ -44,6 +44,8 @@ def test_the_table_holds_every_figure_under_its_side():
         "wrong final states": ["106", "206"],
         "completed": ["101 of 100", "201 of 200"],
         "API calls": ["107", "207"],
+        "refused by limits": ["109", "209"],
+        "most used at a time": ["110 of 111", "210 of 211"],
     }
 
 

@@ -9,11 +9,11 @@ from array import array
 from collections.abc import Callable
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.limit_rules import LimitRules, TenantRules
-from simulator.limit_usage import most_aligned
+from simulator.limit_usage import Usage, most_aligned
 from simulator.limits import AccountLimits, Arrival, Limits
 from simulator.tenant import Tenant
 
@@ -230,6 +230,18 @@ def test_new_rules_do_not_forget_the_calls_of_old_ones() -> None:
     assert limits.arrive(arrival(), START_S + 100).kind == "hour"
     limits.apply(LimitRules(on=True, burst=3, hour=13), START_S + 100)
     assert [limits.arrive(arrival(), START_S + 100).kind for _ in range(2)] == ["", "hour"]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=60), st.integers(0, 200))
+def test_the_peak_is_the_most_that_any_window_held(moments: list[int], start: int) -> None:
+    """However calls lie: what a brute-force count of every window within the interval gives; a
+    call exactly one window old is out."""
+    usage = Usage()
+    usage.accepted.extend(sorted(map(float, moments)))
+    within = [m for m in moments if m >= start]
+    most = max((sum(end - 30 < m <= end for m in within) for end in within), default=0)
+    assert usage.peak(30.0, float(start), 1000.0) == most
 
 
 def test_what_is_over_is_forgotten() -> None:
