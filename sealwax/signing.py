@@ -155,15 +155,22 @@ def eligible(state: Envelope) -> frozenset[str]:
 
 def klass_of(state: Envelope, call: Call) -> Klass:
     """How urgent a call is: as urgent as the most urgent thing that waits behind it."""
-    sessions = state.sessions
-    signer_waits = sessions.lease is None and next_of(sessions, eligible(state)) is not None
-    if signer_waits or isinstance(call, OpenView | RevokeView):
+    if _signer_waits(state) or isinstance(call, OpenView | RevokeView):
         return Klass.INTERACTIVE
     changes = isinstance(call, Create | Mutate | FindCreated | Bin)
     looks = isinstance(call, Read) and call.why in ("look", "mark")
     if not (changes or looks or state.queue):
         return Klass.BACKGROUND
     return Klass.BULK if state.order.bulk else Klass.MUTATION
+
+
+def _signer_waits(state: Envelope) -> bool:
+    """Whether a signer waits for our calls alone, and for no other signer."""
+    sessions = state.sessions
+    if sessions.lease is not None or not sessions.waiting or state.status not in _IN_PROCESS:
+        return False
+    wanted = next_of(sessions, eligible(state))
+    return wanted is not None or _stale(state, sessions.waiting[0])
 
 
 def turned_away_for(state: Envelope, wanted: Wanted) -> tuple[End, str] | None:
@@ -327,13 +334,17 @@ def _next_since(state: Envelope, wanted: Wanted) -> datetime:
     return max(wanted.asked_at, state.sessions.last_end_at or wanted.asked_at)
 
 
+def _stale(state: Envelope, wanted: Wanted) -> bool:
+    """Whether a read has to come before this request may be granted."""
+    return state.read_at is None or state.read_at < _next_since(state, wanted)
+
+
 def _grant(state: Envelope, now: datetime) -> Call | datetime | None:
     if state.status not in _IN_PROCESS or not state.sessions.waiting:
         return None
     wanted = next_of(state.sessions, eligible(state))
     # What was known before the last session ended, or before this one was asked for, may be stale.
-    fresh_from = _next_since(state, wanted or state.sessions.waiting[0])
-    if state.read_at is None or state.read_at < fresh_from:
+    if _stale(state, wanted or state.sessions.waiting[0]):
         return Read("refresh")
     if wanted is None:
         return _turn_unknown(state, now)
