@@ -17,6 +17,8 @@ from typing import Any
 
 from demo.stack import Stack
 from demo.temporal_dev import free_port
+from sealwax import keys
+from sealwax.connection import start_accounts
 from sealwax.definition import Recipient
 from sealwax.mutations import AddRecipients, ChangeMessage, UpdateRecipient
 from tests import programs, rig, temporal_server
@@ -45,6 +47,7 @@ async def main(version: str) -> None:
             ):
                 envelope = await live(house)
                 await _write(house, envelope.workflow_id, HISTORIES / f"{version}-{name}.json")
+            await _write(house, await _quota(house), HISTORIES / f"{version}-quota.json")
 
 
 async def _completed(house: rig.Rig) -> Any:
@@ -106,6 +109,16 @@ async def _renewed(house: rig.Rig) -> Any:
     await envelope.void("wrong price")
     await envelope.wait("closed", timeout_s=60)
     return envelope
+
+
+async def _quota(house: rig.Rig) -> str:
+    """The account's workflow: looks that were due or asked for, before and after calls."""
+    await start_accounts(house.temporal, [rig.ACCOUNT], house.settings.temporal.task_queue)
+    await house.client.quota(rig.ACCOUNT, refresh=True)
+    envelope = await house.create("quota")
+    await envelope.wait("sent", timeout_s=20)
+    await asyncio.gather(*(house.client.quota(rig.ACCOUNT, refresh=True) for _ in range(3)))
+    return keys.account_workflow_id(rig.ACCOUNT)
 
 
 def _runs_of(envelope: Any) -> str:

@@ -13,6 +13,7 @@ from temporalio.workflow import NondeterminismError
 from sealwax.payloads import client_options
 from tests.keys import KEYRING
 from worker import SANDBOX
+from workflows.account import AccountWorkflow
 from workflows.envelope import EnvelopeWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
@@ -28,7 +29,7 @@ def history(path: Path, text: str = "") -> WorkflowHistory:
 def replayer() -> Replayer:
     """With the sandbox of the worker."""
     return Replayer(
-        workflows=[EnvelopeWorkflow],
+        workflows=[EnvelopeWorkflow, AccountWorkflow],
         workflow_runner=SANDBOX,
         **client_options(KEYRING),
     )
@@ -48,6 +49,7 @@ async def test_a_history_of_another_workflow_does_not_replay():
 
 
 def test_there_are_histories_of_every_kind_of_life():
-    """Completed, voided, lost answers, one that still waits, and one carried over to a new run."""
+    """Completed, voided, lost answers, one that still waits, one carried over to a new run; and an
+    account's."""
     kinds = {path.stem.partition("-")[2] for path in HISTORIES}
-    assert {"completed", "voided", "lost-answers", "waiting", "renewed"} <= kinds
+    assert {"completed", "voided", "lost-answers", "waiting", "renewed", "quota"} <= kinds
