@@ -24,7 +24,7 @@ from sealwax.settings import AccountSettings, Settings, SettingsError
 from sealwax.stores import quota_sqlite
 from sealwax.stores.quota_base import QuotaStore
 
-WAITING_MAX = 32
+WAITING_MAX = 24
 """Calls of a worker that may hold an activity's slot while they wait for a permit, people's calls
 not counted: a worker has 100 slots, and somebody's page must find one."""
 

@@ -25,6 +25,7 @@ from sealwax.client import EnvelopeClient
 from sealwax.definition import Recipient
 from sealwax.handle import EnvelopeHandle
 from sealwax.settings import Settings, load_settings
+from sealwax.stores.quota_base import QuotaStore
 from sealwax.stores.registry import open_registry
 from tests import keys
 from worker import build_worker
@@ -140,6 +141,7 @@ class Rig:
     settings: Settings
     folder: Path
     worker: Callable[[], Any]
+    ledger: QuotaStore
 
     def pdf(self, name: str = "contract.pdf", content: bytes = PDF) -> Path:
         """A small PDF file on disk."""
@@ -260,4 +262,4 @@ async def running(
         if work:
             await stack.enter_async_context(worker())
         client = EnvelopeClient(temporal, blobs=blobs, task_queue=settings.temporal.task_queue)
-        yield Rig(desk, client, temporal, settings, folder, worker)
+        yield Rig(desk, client, temporal, settings, folder, worker, accounts.ledger.store)
