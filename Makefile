@@ -33,7 +33,8 @@ demo: $(STAMP) ## Contracts from draft to completed on this machine (SEED= ENVEL
 bench: $(STAMP) ## The benchmarks, each within two minutes (ARGS=--long for the full runs)
 	@exec $(BIN)/python -m benchmarks.sessions $(ARGS)
 
-storms: $(STAMP) ## Kill everything everywhere, ten storms and the sweep, half an hour (SEED= ARGS=)
+storms: $(STAMP) ## Kill everything everywhere, a long life, ten storms, the sweep: half an hour (SEED= ARGS=)
+	@LONG_LIFE=3000 $(PYTEST) -q -s tests/workflows/test_long_life.py
 	@exec $(BIN)/python -m benchmarks.storms --seconds 60 --storms 10 --sweep $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test: $(STAMP) ## All tests (ARGS= goes to pytest)

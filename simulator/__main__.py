@@ -25,6 +25,7 @@ from simulator.plans import MODES, OPERATION_ALIASES, BadPlan
 from simulator.service import Options, Service
 from simulator.state import Keeper
 
+KEEP_ALIVE_S = 120
 EPILOG = """\
 Point any DocuSign eSignature v2.1 client at <url>/restapi. Its own API is under <url>/simulator:
 PUT /simulator/principals registers a user, POST /simulator/tokens mints a token for clients that
@@ -338,6 +339,9 @@ async def serve(arguments: argparse.Namespace, service: Service, listener: socke
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=2,
+        # By default an idle connection is closed just when a slow machine's client uses it again,
+        # which to that client is a lost answer that nobody planned.
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     await Server(config, service, url, arguments.announce).serve(sockets=[listener])
 

@@ -13,7 +13,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 
 from benchmarks.storms import sweep
 from benchmarks.storms.judge import Harm
@@ -133,9 +135,23 @@ def lines(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def own_stdout() -> TextIO:
+    """The real stdout, for the document alone; all else that is written there goes to stderr.
+
+    The Temporal SDK writes its log to stdout, and a client whose server is killed has much to say.
+    """
+    logging = LoggingConfig(filter="ERROR")
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=logging)))
+    sys.stdout.flush()
+    real = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return real
+
+
 def main(argv: Sequence[str]) -> int:
     """Run; the exit code: 0, 1 where Sealwax did harm, 2 where a program did not start."""
     given = parsed(argv)
+    stdout = own_stdout()
     seed = random.SystemRandom().randrange(10_000) if given.seed is None else given.seed
     try:
         found = asyncio.run(run_all(given, seed))
@@ -148,7 +164,7 @@ def main(argv: Sequence[str]) -> int:
     except (ProgramFailed, TemporalBinaryMissing, ConnectionFailed) as error:
         tell(f"benchmarks.storms: {error}")
         return 2
-    print(json.dumps(found) if given.json else "\n".join(lines(found)))
+    print(json.dumps(found) if given.json else "\n".join(lines(found)), file=stdout, flush=True)
     harm = sum(found[name] for name in Harm().figures() if name != "needs_attention")
     return 1 if harm else 0
 

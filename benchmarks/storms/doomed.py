@@ -138,8 +138,8 @@ def work(fate: Fate) -> None:
     doom = Doom(fate.point, fate.trace)
     worker.SANDBOX = _DoomedRunner(worker.SANDBOX, doom)  # type: ignore[assignment]
 
-    async def connected(temporal: Any, keyring: Any) -> Client:
-        config = (await connect(temporal, keyring)).config()
+    async def connected(temporal: Any, keyring: Any, runtime: Any) -> Client:
+        config = (await connect(temporal, keyring, runtime)).config()
         config["interceptors"] = [_Doomed(doom)]
         return Client(**config)
 

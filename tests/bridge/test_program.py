@@ -16,6 +16,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from bridge.serving import listen
 from sealwax.session_links import SessionLinks
 from sealwax.stores.base import JournalCounts
 from sealwax.stores.journal import open_journal
@@ -224,3 +225,14 @@ async def test_signers_land_and_pings_come_in_while_temporal_is_away(program: Pr
     assert "not signalled yet" in said
     for secret in (row.routing_token, *(path.split("/")[-2] for path in paths)):
         assert secret not in said
+
+
+def test_answers_do_not_wait_for_an_acknowledgement():
+    """Accepted connections have TCP_NODELAY, whichever event loop serves them."""
+    with (
+        listen("127.0.0.1", 0, "bridge") as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

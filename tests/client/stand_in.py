@@ -43,7 +43,7 @@ class Carried(BaseModel):
 class StandInInput(EnvelopeInput):
     """What the client sends, and what goes over to the next run."""
 
-    carried: Carried | None = None
+    handed_on: Carried | None = None
 
 
 def _refuse(code: RefusalCode, message: str) -> ApplicationError:
@@ -58,12 +58,12 @@ class StandIn:
     def __init__(self, start: StandInInput) -> None:
         self.start = start
         self.plan = Plan.model_validate_json(start.order.definition.message or "{}")
-        self.state = start.carried or Carried()
+        self.state = start.handed_on or Carried()
         self.queue = deque(self.state.queue)
         self.done_in_run = 0
         self.draining = False
         self.held = 0
-        self.go = not self.plan.paused or start.carried is not None
+        self.go = not self.plan.paused or start.handed_on is not None
 
     @workflow.run
     async def run(self, start: StandInInput) -> None:
@@ -73,7 +73,7 @@ class StandIn:
                 self.draining = True
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 carry = self.state.model_copy(update={"queue": list(self.queue)})
-                workflow.continue_as_new(start.model_copy(update={"carried": carry}))
+                workflow.continue_as_new(start.model_copy(update={"handed_on": carry}))
             if self.plan.pace_s:
                 await asyncio.sleep(self.plan.pace_s)
             self._take(self.queue.popleft())
