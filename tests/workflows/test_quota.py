@@ -18,6 +18,7 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from demo.stack import Program, Stack
+from sealwax import messages
 from sealwax.accounts import WAITING_MAX
 from sealwax.definition import Recipient
 from sealwax.envelope import CREATE_OPERATION
@@ -66,8 +67,8 @@ def worker(name: str, settings: Path) -> Program:
 
 async def burst(house: rig.Rig, *, bulk: bool = False) -> None:
     """All envelopes at once, until each of them is sent."""
-    for number in range(ENVELOPES):
-        await house.create(f"burst-{number}", subject=BURST_SUBJECT, bulk=bulk)
+    for _ in range(ENVELOPES):
+        await house.create(subject=BURST_SUBJECT, bulk=bulk)
     async with asyncio.timeout(90):
         while await sent(house) < ENVELOPES:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
@@ -167,11 +168,9 @@ async def test_what_waits_for_the_quota_holds_no_slot(dev_env: WorkflowEnvironme
     async with Stack(tmp_path / "logs") as stack:
         url = await programs.start_simulator(stack, "--overlap", "off", "--limits", "burst=20")
         async with rig.running(dev_env.client, url, tmp_path, quota=quota) as house:
-            envelopes = await asyncio.gather(
-                *(house.create(f"slot-{number}", bulk=True) for number in range(ENVELOPES))
-            )
+            envelopes = await asyncio.gather(*(house.create(bulk=True) for _ in range(ENVELOPES)))
             async with asyncio.timeout(60):
-                while len(whys := await _holding(envelopes)) < ENVELOPES // 4:  # noqa: ASYNC110
+                while len(whys := await _holding(house, envelopes)) < ENVELOPES // 4:  # noqa: ASYNC110
                     await asyncio.sleep(0.5)
             seen = await asyncio.gather(*(envelope.status() for envelope in envelopes))
     assert all(why.startswith("waits for the account's quota until") for why in whys)
@@ -179,12 +178,16 @@ async def test_what_waits_for_the_quota_holds_no_slot(dev_env: WorkflowEnvironme
     assert not any(each.attention for each in seen)
 
 
-async def _holding(envelopes: Sequence[EnvelopeHandle]) -> list[str]:
+async def _holding(house: rig.Rig, envelopes: Sequence[EnvelopeHandle]) -> list[str]:
     """What those creates wait for that are not made, and are not with the worker."""
 
     async def why(envelope: EnvelopeHandle) -> str:
         if (await envelope.status()).in_flight:
             return ""
-        return (await envelope.answer(CREATE_OPERATION)).why
+        asked = house.temporal.get_workflow_handle(envelope.workflow_id)
+        told = await asked.query(
+            messages.QUERY_ANSWER, CREATE_OPERATION, result_type=messages.MutationResult
+        )
+        return str(told.why)
 
     return [told for told in await asyncio.gather(*map(why, envelopes)) if told]
