@@ -35,6 +35,7 @@ STRICT: Mapping[str, float] = {
     "transit_s": 4,
     "interactive_reserve": 0.1,
 }
+BRIDGE_PORT = 9
 ENVELOPES = 60
 BURST_SUBJECT = "One of sixty"
 SIGNER = Recipient("ana", "Ana", "ana@example.com", client_user_id="ana")
@@ -47,7 +48,11 @@ async def strict(
     """A rig without a worker, whose account has strict limits at a simulator of its own."""
     async with Stack(folder / "logs") as stack:
         url = await programs.start_simulator(stack, "--overlap", "off")
-        async with rig.running(env.client, url, folder, work=False, quota=STRICT) as house:
+        # Nobody lands at the bridge here; its address alone is needed.
+        running = rig.running(
+            env.client, url, folder, work=False, quota=STRICT, bridge_port=BRIDGE_PORT
+        )
+        async with running as house:
             limits = {"on": True, "scale": SCALE, "burst": BURST, "hour": None, **rules}
             path = f"{url}/simulator/accounts/{house.desk.account_id}/limits"
             (await house.desk.http.patch(path, json=limits)).raise_for_status()
