@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from sealwax.quota import PACE_TOLERANCE_MIN
 from sealwax.quota_limits import Klass, Limits, micros
 from sealwax.quota_reports import Ask, Close, Denied, Ending, Grant, Seen, Told, Want
 from sealwax.quota_windows import Burst
@@ -31,7 +33,7 @@ ENDING = "this process is about to end"
 STORE_TIMEOUT_S = 3.0
 PROBE_EVERY_S = 0.25
 LEAD_US = 5_000
-"""So long before the next slot the ledger is asked for it."""
+"""At least so long before the next slot the ledger is asked for it."""
 
 Reader = Callable[[Mapping[str, str], str | None], Seen]
 
@@ -53,12 +55,17 @@ class QuotaWait(Exception):
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One call that waits until ``until``. ``retry``: when to ask for it again, once asked."""
+    """One call that waits until ``until``.
+
+    ``retry``: when to ask for it again, once asked. ``held``: by the account's windows, not by its
+    envelope's, so that whoever comes after it is held as well.
+    """
 
     want: Want
     until: int
     permit: asyncio.Future[Permit]
     retry: int | None = None
+    held: bool = False
     cause: str = "the quota store has not answered"
 
 
@@ -131,6 +138,9 @@ class Desk:
         self._now = now_us
         self._life = micros(limits.life_s)
         self._tick = micros(limits.ahead_s) // 4
+        self._lead = max(LEAD_US, micros(limits.ahead_s) // 3)
+        within = math.ceil(limits.ahead_s * limits.burst_calls / limits.burst_window_s)
+        self._paced_max = 2 * within + PACE_TOLERANCE_MIN
         self._waiters: list[Waiter] = []
         self._out: set[Permit] = set()
         self._closes: list[Close] = []
@@ -274,12 +284,17 @@ class Desk:
             times.append(self._asked + self._life // 3)
         if not self._waiters:
             return min(times, default=None)
+        if self._closes:
+            # What answers said of other callers decides on who waits.
+            times.append(self._asked + 2 * self._tick)
         fresh = [w for w in self._waiters if w.retry is None]
         if len(fresh) == len(self._waiters) or any(w.want.klass < Klass.BULK for w in fresh):
             return self._now()
-        retries = [w.retry - LEAD_US for w in self._waiters if w.retry is not None]
+        retries = [w.retry - self._lead for w in self._waiters if w.retry is not None]
         times.append(max(self._asked + self._tick, min(retries)))
-        if fresh:
+        # Who came after one that waits for its class's turn would hear no better answer.
+        held = min((w.want.klass for w in self._waiters if w.held), default=None)
+        if any(held is None or w.want.klass < held for w in fresh):
             times.append(self._asked + self._tick)
         return min(times)
 
@@ -287,10 +302,18 @@ class Desk:
         if self._unsettled is None:
             self._unsettled, self._closes = self._closes, []
             self._turn += 1
-        asking = sorted(self._waiters, key=lambda w: (w.want.klass, w.until))[:WANTS_MAX]
+        asking, behind = self._order()
         now = self._now()
         wants = tuple(replace(w.want, patience=max(0, w.until - now)) for w in asking)
-        ask = Ask(self._holder, self._turn, self._known, tuple(self._unsettled), wants)
+        more = Counter(w.want.klass for w in behind)
+        ask = Ask(
+            self._holder,
+            self._turn,
+            self._known,
+            tuple(self._unsettled),
+            wants,
+            tuple(more[klass] for klass in Klass) if behind else (),
+        )
         self._asked = now
         self._counts["exchanges"] += 1
         try:
@@ -308,9 +331,19 @@ class Desk:
         if self._away_since is not None:
             log.warning("quota store of account %s is back", self._account)
             self._away_since = None
-        self._hear(asking, told)
+        self._hear(asking, behind, told)
 
-    def _hear(self, asking: list[Waiter], told: Told) -> None:
+    def _order(self) -> tuple[list[Waiter], list[Waiter]]:
+        """Who is spoken of in one exchange, and who stands behind them, the most urgent first.
+
+        Of those who are paced no more than can be granted at once: every name costs the store.
+        """
+        line = sorted(self._waiters, key=lambda w: (w.want.klass, w.until))
+        urgent = sum(w.want.klass < Klass.BULK for w in line)
+        asked = min(WANTS_MAX, urgent + self._paced_max)
+        return line[:asked], line[asked:]
+
+    def _hear(self, asking: list[Waiter], behind: list[Waiter], told: Told) -> None:
         self._unmet = any(isinstance(d, Denied) for d in told.decisions)
         for waiter, decision in zip(asking, told.decisions, strict=True):
             if isinstance(decision, Grant):
@@ -320,14 +353,10 @@ class Desk:
             else:
                 waiter.retry = decision.retry - self._offset[0]
                 waiter.cause = f"{decision.cause} limit"
+                waiter.held = decision.cause != "envelope"
                 if waiter.retry > waiter.until and not waiter.permit.done():
                     waiter.permit.set_exception(self._too_long(waiter))
-        # Who could not be spoken of is not before those who were denied.
-        retries = [w.retry for w in asking if w.retry is not None]
-        for waiter in self._waiters:
-            if waiter.retry is None and waiter not in asking and len(asking) == WANTS_MAX:
-                waiter.retry = max([self._now() + self._tick, *retries])
-                waiter.cause = "others wait before it"
+        self._expect(asking, behind)
         if told.breaches:
             self._counts["breaches"] += told.breaches
             log.error(
@@ -336,6 +365,19 @@ class Desk:
                 self._account,
                 told.breaches,
             )
+
+    def _expect(self, asking: list[Waiter], behind: list[Waiter]) -> None:
+        """Who was not spoken of goes on as the line before it does."""
+        retries = sorted(w.retry for w in asking if w.retry is not None)
+        if not behind:
+            return
+        last = retries[-1] if retries else self._now() + self._tick
+        step = (last - retries[0]) // (len(retries) - 1) if len(retries) > 1 else 0
+        for place, waiter in enumerate(behind, 1):
+            waiter.retry = last + place * step
+            waiter.cause = "others wait before it"
+            if waiter.retry > waiter.until and not waiter.permit.done():
+                waiter.permit.set_exception(self._too_long(waiter))
 
     def _hand_over(self, waiter: Waiter, grant: Grant) -> None:
         low, high = self._offset

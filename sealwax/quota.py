@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import zip_longest
 from typing import Any
 
 from sealwax.quota_limits import Klass, Limits, micros
@@ -37,8 +38,14 @@ from sealwax.quota_windows import Burst, EnvelopeCalls, Hour
 ACCOUNT = ""
 """The name of the account's own row; every other row is named after its envelope."""
 
-PACE_TOLERANCE = 4
-"""How many paced calls may go at once after a pause."""
+PACE_TOLERANCE_DIVISOR = 30
+"""Which part of their share of the burst paced calls may take at once after a pause.
+
+Slots become free in clumps, because people took some and answers take unequally long, and what
+waits for its pace lies idle; but the more goes at once, the longer people wait where they are many.
+"""
+
+PACE_TOLERANCE_MIN = 4
 
 RELEASE_DIVISOR = 720
 """The hour's reserve is released when this part of the hour is left (5 s)."""
@@ -79,6 +86,11 @@ def exchange(
     return ledger.saved(), Told(ledger.now, decisions, before - ledger.breaches_before)
 
 
+def pace_tolerance(paced: float) -> int:
+    """How many paced calls may go at once after a pause, where so many go in a window."""
+    return max(PACE_TOLERANCE_MIN, int(paced) // PACE_TOLERANCE_DIVISOR)
+
+
 def look(limits: Limits, clock: Clock, text: str | None) -> QuotaView:
     """The account as its row shows it, changing nothing."""
     ledger = _Ledger(limits, clock, {ACCOUNT: text})
@@ -116,6 +128,7 @@ class _Ledger:
             for name, text in rows.items()
             if name != ACCOUNT
         }
+        self.changed: set[str] = set()
 
     def _open_account(self, clock: Clock, text: str | None) -> None:
         self.now = clock.now
@@ -145,7 +158,7 @@ class _Ledger:
         self.hour = Hour(hour.limit, reset, slack, hour.used, 0, hour.urgent)
 
     def saved(self) -> dict[str, Row]:
-        """All rows as they stand now."""
+        """The rows that changed, as they stand now."""
         self.burst.forget(self.now - self.window // 10)
         account = {
             "epoch": self.epoch,
@@ -156,7 +169,8 @@ class _Ledger:
             "counters": [getattr(self.counters, part.name) for part in fields(Counters)],
         }
         rows = {ACCOUNT: Row(json.dumps(account, separators=(",", ":")), 0)}
-        for name, calls in self.envelopes.items():
+        for name in self.changed:
+            calls = self.envelopes[name]
             calls.forget(self.now, self.kept)
             rows[name] = Row(calls.saved(self.epoch), calls.expires(self.kept))
         return rows
@@ -237,7 +251,9 @@ class _Ledger:
             self._close_in_envelope(close, last, f"{name}:{close.number}")
 
     def _close_in_envelope(self, close: Close, last: int, tag: str) -> None:
-        calls = self.envelopes[close.envelope or ""]
+        name = close.envelope or ""
+        self.changed.add(name)
+        calls = self.envelopes[name]
         keys = self.limits.envelope_windows(close.purpose, close.operation)
         if close.number == 0:
             for key in keys:
@@ -293,6 +309,9 @@ class _Ledger:
             if isinstance(decision, Grant):
                 self._grant(want, holder, decision, f"{ask.holder}:{decision.number}")
             decisions[index] = decision
+        holder.unmet = [
+            unmet + more for unmet, more in zip_longest(holder.unmet, ask.more, fillvalue=0)
+        ]
         return tuple(decisions[index] for index in range(len(ask.wants)))
 
     def _decide(self, want: Want, holder: _Holder, above: int, paced: _Paced) -> Grant | Denied:
@@ -331,6 +350,7 @@ class _Ledger:
         self.hour.spend(urgent=want.klass < Klass.BULK)
         self.burst.urgent += want.klass < Klass.BULK
         if want.envelope is not None:
+            self.changed.add(want.envelope)
             latest = grant.start + self.life + micros(self.limits.deadline_max_s) + self.transit
             for key in self.limits.envelope_windows(want.purpose, want.operation):
                 self.envelopes[want.envelope].add(key, latest, tag)
@@ -344,6 +364,10 @@ class _Paced:
         self._others = others
         self._given = [0] * len(Klass)
         self._denied = 0
+        # One exchange changes neither by much, and each decision asks for them.
+        self._reserves = [self._reserve(klass) for klass in Klass]
+        self._interval = self._spacing()
+        self._tolerance = pace_tolerance(ledger.burst.paced())
 
     def _left(self) -> int:
         ledger = self._ledger
@@ -370,7 +394,7 @@ class _Paced:
         return math.ceil(expected + 2 * math.sqrt(expected))
 
     def hour_left(self, klass: Klass) -> int:
-        return self._left() - self._reserve(klass)
+        return self._left() - self._reserves[klass]
 
     def hour_retry(self, klass: Klass) -> int:
         ledger = self._ledger
@@ -379,7 +403,7 @@ class _Paced:
             return ledger.hour.ends()
         return released
 
-    def interval(self) -> int:
+    def _spacing(self) -> int:
         """Microseconds between two paced calls: the burst's even rate, or what the hour leaves."""
         ledger = self._ledger
         even = ledger.burst.even(ledger.window)
@@ -388,21 +412,21 @@ class _Paced:
 
     def start(self) -> int:
         """When the next paced call may start."""
-        tolerance = (PACE_TOLERANCE - 1) * self.interval()
+        tolerance = (self._tolerance - 1) * self._interval
         return max(self._ledger.now, self._ledger.burst.pace - tolerance)
 
     def share(self, klass: Klass) -> bool:
         """Whether this holder may take one more, since others of its class wait too."""
         rivals = sum(h.unmet[klass] > 0 for h in self._others)
-        within = micros(self._ledger.limits.ahead_s) // self.interval() + PACE_TOLERANCE
+        within = micros(self._ledger.limits.ahead_s) // self._interval + self._tolerance
         return self._given[klass] < math.ceil(within / (rivals + 1))
 
     def granted(self, klass: Klass, start: int) -> None:
         self._given[klass] += 1
         burst = self._ledger.burst
-        burst.pace = max(burst.pace, start) + self.interval()
+        burst.pace = max(burst.pace, start) + self._interval
 
     def later(self, start: int) -> int:
         """When to expect a paced call that was denied: one interval after the one before it."""
         self._denied += 1
-        return start + (self._denied - 1) * self.interval()
+        return start + (self._denied - 1) * self._interval

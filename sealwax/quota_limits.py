@@ -107,8 +107,8 @@ class Limits:
     def scaled(self, factor: float) -> Limits:
         """The same budgets in windows, and other times of the provider's, shorter by a factor.
 
-        ``life_s`` stays above half a second: a busy machine stops a process for longer than a
-        tenth. ``deadline_max_s`` belongs to the caller and stays.
+        ``life_s`` stays above half a second and ``ahead_s`` above a tenth: a busy machine stops a
+        process for as long. ``deadline_max_s`` belongs to the caller and stays.
         """
         scaled = (
             "burst_window_s",
@@ -116,10 +116,10 @@ class Limits:
             "hour_slack_s",
             "poll_every_s",
             "transit_s",
-            "ahead_s",
         )
         times = {name: getattr(self, name) / factor for name in scaled}
-        return replace(self, **times, life_s=max(0.5, self.life_s / factor))
+        life_s, ahead_s = max(0.5, self.life_s / factor), max(0.1, self.ahead_s / factor)
+        return replace(self, **times, life_s=life_s, ahead_s=ahead_s)
 
     def floor(self, klass: Klass, capacity: int) -> int:
         """How many slots of the burst a call of this class leaves to more urgent ones."""

@@ -76,7 +76,8 @@ class Close:
 class Ask:
     """One holder's report and wants. ``turn`` counts its reports: repeated, one counts once.
 
-    ``known`` is the highest permit number that it was told of.
+    ``known`` is the highest permit number that it was told of. ``more``: how many calls of each
+    class wait behind those that are spoken of, in the order of ``Klass``; empty: none.
     """
 
     holder: str
@@ -84,6 +85,7 @@ class Ask:
     known: int = 0
     closes: tuple[Close, ...] = ()
     wants: tuple[Want, ...] = ()
+    more: tuple[int, ...] = ()
 
     def envelopes(self) -> tuple[str, ...]:
         """The envelopes whose rows the exchange needs."""

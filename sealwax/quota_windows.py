@@ -103,8 +103,11 @@ class Burst:
 
         A twentieth less, since the slots bound it anyway and lost time can be made up for.
         """
-        paced = self.capacity - 4 * self.urgent
-        return round(0.95 * window / max(self.capacity / 20, paced))
+        return round(0.95 * window / self.paced())
+
+    def paced(self) -> float:
+        """How many slots of a window are left to paced calls by those that are not."""
+        return max(self.capacity / 20, self.capacity - 4 * self.urgent)
 
     def met(self, strangers: int, free: int) -> None:
         """The provider counted calls that are not ours; they count for a window."""

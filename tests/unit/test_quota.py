@@ -260,12 +260,12 @@ def test_bulk_waits_while_another_process_has_people_waiting() -> None:
 
 def test_bulk_is_paced_over_the_window_after_a_pause() -> None:
     """A burst would echo: whole windows later its slots would all be free at one moment."""
-    ledger = Ledger(replace(TWO, burst_calls=30, hour_calls=90_000))
+    ledger = Ledger(replace(TWO, burst_calls=100, hour_calls=90_000))
     told = ledger.ask(*[BULK] * 20)
     starts = [d.start for d in told.decisions if isinstance(d, Grant)]
-    assert starts == [told.now] * quota.PACE_TOLERANCE
+    assert starts.count(told.now) == quota.pace_tolerance(100)
     ledger.at = 10.0
-    assert ledger.granted(*[BULK] * 20) <= quota.PACE_TOLERANCE
+    assert ledger.granted(*[BULK] * 20) <= quota.pace_tolerance(100) + 1
 
 
 def test_two_processes_with_bulk_share_what_comes() -> None:
