@@ -114,12 +114,11 @@ def judged(
         raise _overlapping(state, operation_id, expected, base, now, ours, merged.conflicts)
     definition = built({p: v for p, v in merged.values.items() if p != STATUS})
     rest = rebased(mutation, definition, state.definition)
-    if rest is None:
-        return None
-    left = _fields(project(as_it_stands(state), rest).definition, merged.values)
-    undone = differing(left, merged.values)
+    after = state.definition if rest is None else project(as_it_stands(state), rest).definition
+    undone = differing(_fields(after, merged.values), merged.values)
     if undone:
-        # It would reach further than its own change, into something that others made since.
+        # It would reach further than its own change, into something that others made since, or not
+        # as far: what others added under the same id cannot be added with what it lacks.
         raise _overlapping(state, operation_id, expected, base, now, ours, undone)
     return rest
 

@@ -23,6 +23,7 @@ from sealwax.envelope import Envelope
 from sealwax.facts import EnvelopeStatus
 from sealwax.merge import Expected
 from sealwax.mutations import (
+    AddRecipients,
     ChangeMessage,
     RemoveRecipients,
     SendEnvelope,
@@ -238,3 +239,16 @@ def test_a_new_run_knows_the_same_changes() -> None:
     assert isinstance(call, Mutate)
     assert call.mutation == UpdateRecipient("1", email="new@example.com")
     assert play.state.status is EnvelopeStatus.CREATED
+
+
+def test_an_addition_that_others_made_otherwise_is_a_conflict():
+    """Both add recipient 2, one of them with a tab: the second is told, its tab is not dropped."""
+    play = Playbook.draft()
+    read = play.state.revision
+    play.asks("theirs", AddRecipients((a_recipient("2"),)))
+    while play.state.in_flight is not None:
+        play.answers(Applied())
+    tab = Tab(TabKind.SIGN_HERE, "here", 1, 1, 10, 10)
+    ours = AddRecipients((replace(a_recipient("2"), tabs=(tab,)),))
+    with pytest.raises(ConflictFound):
+        play.asks("ours", ours, expected=Expected(read, merge=True))
