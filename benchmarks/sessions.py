@@ -26,6 +26,7 @@ from benchmarks.signing import Application, Visit, plans, play
 from demo import stage
 from demo.control import Control
 from demo.guard import guarded
+from demo.ledger import limits_told
 from demo.run import start_sealwax
 from demo.stack import Program, ProgramFailed, Stack
 from demo.temporal_dev import TemporalBinaryMissing
@@ -114,7 +115,8 @@ async def _side(
     seconds = time.monotonic() - began
     tell(
         f"{application.name}: {figures.finished} of {figures.stayed} finished in {seconds:.0f} s,"
-        f" {figures.kicked} kicked, {figures.input_lost} lost what they had typed"
+        f" {figures.kicked} kicked, {figures.input_lost} lost what they had typed;"
+        f" {limits_told(await control.limits(account_id))}"
     )
     return figures
 

@@ -121,6 +121,16 @@ def with_limits(figures: Figures, limits: Mapping[str, Any]) -> Figures:
     )
 
 
+def limits_told(limits: Mapping[str, Any]) -> str:
+    """What the provider's limits made of an account's calls, in a few words."""
+    calls, burst = limits["clients"], limits["windows"]["burst"]
+    refused = calls["refused_total"]
+    return (
+        f"{calls['accepted'] + refused} calls, {refused} refused by limits,"
+        f" at most {burst['peak']} of {burst['limit']} in {burst['length_s']:g} s"
+    )
+
+
 def missing(life: Life, ledger: Mapping[str, Any], belief: Belief | None) -> tuple[Request, ...]:
     """The requests of a life whose effect does not stand in its envelope; all without one."""
     truth = _the_one(_by_key([life], ledger["envelopes"])[life.key], belief)

@@ -89,6 +89,7 @@ def told(result: Result) -> None:
         f" settled in {result.settled_s:.0f} s;"
         f" harm {result.ours.total}, naive {result.naive.total if result.naive else '-'}"
     )
+    tell(f"  Sealwax at the provider: {result.limits}")
 
 
 def document(results: Sequence[Result], swept: sweep.Swept | None, seed: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from benchmarks.storms.record import Record
 from benchmarks.storms.sides import Application, NaiveApplication, SealwaxApplication
 from demo import stage, temporal_dev
 from demo.control import Control
+from demo.ledger import limits_told
 from demo.naive.rest import Credentials
 from demo.run import start_sealwax
 from demo.stack import Program, Stack
@@ -80,7 +81,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a storm; ``naive`` is None where that side was left out."""
+    """What became of a storm; ``naive`` is None where that side was left out.
+
+    ``limits``: what the provider's limits made of Sealwax's calls, in words.
+    """
 
     envelopes: int
     kills: Mapping[str, int]
@@ -89,6 +93,7 @@ class Result:
     ours: Harm
     naive: Harm | None
     settled_s: float
+    limits: str = ""
 
 
 def tell(text: str) -> None:
@@ -205,6 +210,7 @@ class Storm:
             if theirs is None or self._naive is None
             else judge(self.lives, self._records(self._naive.name), theirs),
             settled_s=self._settled_s,
+            limits=limits_told(await self._control.limits(account_id)),
         )
 
     def _records(self, side: str) -> dict[str, Record]:
