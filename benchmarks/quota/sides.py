@@ -16,6 +16,9 @@ from benchmarks.quota.worker import Task
 from demo.stack import Program, Stack
 
 WARM_UP_WINDOWS = 1.5
+EXACT_S = 0.001
+"""So much less than a whole number of windows is measured."""
+
 CALLERS = 20
 """Bulk calls that one worker has waiting or under way at once; the first worker has thrice."""
 
@@ -131,7 +134,10 @@ class Field:
             group.create_task(asyncio.sleep(steady_s))
             if happening is not None:
                 group.create_task(_awaited(happening(self)))
-        end = self.end = await self.account.moment()
+        # Exact: a window that is a little longer than a multiple has room for one more round.
+        length_s = steady_s - EXACT_S
+        end = Moment(start.provider_s + length_s, start.machine_s + length_s)
+        self.end = end
         await asyncio.gather(*(self.stack.stop(name) for name in self.tasks if name in self.stack))
         counted = await self.account.counted(start.provider_s, end.provider_s)
         ever = await self.account.counted(None, None)
