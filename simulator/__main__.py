@@ -69,6 +69,25 @@ def parser() -> Parser:
         metavar="FILE",
         help="keep accounts and envelopes in FILE between runs (default: memory only)",
     )
+    _harm_options(made)
+    _session_options(made)
+    made.add_argument(
+        "--oauth-audience",
+        action="append",
+        default=[],
+        metavar="AUD",
+        help="accept this aud in assertions besides the simulator's own host (repeatable)",
+    )
+    made.add_argument("--token-life-s", type=int, default=3600, help="expires_in of tokens")
+    made.add_argument(
+        "--plain-http-listeners",
+        action="store_true",
+        help="deliver webhooks over plain HTTP to hosts other than loopback too",
+    )
+    return made
+
+
+def _harm_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--seed", type=int, default=0, help="seed of all harms (default: 0)")
     made.add_argument(
         "--overlap",
@@ -111,21 +130,6 @@ def parser() -> Parser:
         "refuse, off), status (400, 429), spelling (documented, upper, mixed), tenant (another "
         "program's part of the account, such as 0:0.6)",
     )
-    _session_options(made)
-    made.add_argument(
-        "--oauth-audience",
-        action="append",
-        default=[],
-        metavar="AUD",
-        help="accept this aud in assertions besides the simulator's own host (repeatable)",
-    )
-    made.add_argument("--token-life-s", type=int, default=3600, help="expires_in of tokens")
-    made.add_argument(
-        "--plain-http-listeners",
-        action="store_true",
-        help="deliver webhooks over plain HTTP to hosts other than loopback too",
-    )
-    return made
 
 
 def _session_options(made: argparse.ArgumentParser) -> None:
