@@ -15,6 +15,7 @@ import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.accounts import AccountActivities
 from activities.envelopes import EnvelopeActivities
@@ -24,6 +25,7 @@ from sealwax.calls import Timing
 from sealwax.client import EnvelopeClient
 from sealwax.definition import Recipient
 from sealwax.handle import EnvelopeHandle
+from sealwax.keys import account_workflow_id
 from sealwax.settings import Settings, load_settings
 from sealwax.stores.quota_base import QuotaStore
 from sealwax.stores.registry import open_registry
@@ -209,6 +211,16 @@ private_key = "file:key.pem"
     return path
 
 
+async def end_account_workflow(temporal: Client) -> None:
+    """End the workflow that shows the account's quota, where a worker has started it."""
+    workflow = temporal.get_workflow_handle(account_workflow_id(ACCOUNT))
+    try:
+        await workflow.terminate("its worker is gone")
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+
+
 @asynccontextmanager
 async def running(
     temporal: Client,
@@ -226,6 +238,8 @@ async def running(
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
         desk = Desk(simulator_url, http)
         await desk.open_account()
+        # Worker programs start it under this rig's task queue, on a server that tests share.
+        stack.push_async_callback(end_account_workflow, temporal)
         config = temporal.service_client.config
         path = write_settings(
             folder,

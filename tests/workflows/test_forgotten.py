@@ -18,7 +18,7 @@ from tests.builders import an_event
 async def test_a_forgotten_envelope_is_the_same_envelope(house: rig.Rig):
     """Closed, deleted, and asked for again under its business key: nothing new is made, it ends
     as it had ended; a late event changes nothing."""
-    envelope = await house.create("order-1")
+    envelope = await house.create("forgotten-closed")
     snapshot = await envelope.wait("sent", timeout_s=30)
     await house.desk.acts(snapshot.provider_envelope_id, "1", "sign")
     await heard(house, envelope, snapshot.provider_envelope_id)
@@ -26,7 +26,7 @@ async def test_a_forgotten_envelope_is_the_same_envelope(house: rig.Rig):
     before = (await house.desk.ledger())["writes"]
     await forget(house, envelope)
 
-    again = await house.create("order-1")
+    again = await house.create("forgotten-closed")
     second = await again.wait("final", timeout_s=30)
     await heard(house, again, snapshot.provider_envelope_id)
     last = await again.wait("closed", timeout_s=30)
@@ -48,7 +48,7 @@ async def test_a_create_that_an_earlier_life_may_have_made_is_looked_for_first(h
             {"operation": "Envelopes_PostEnvelopes", "mode": "commit_then_hang", "times": 1}
         ]
     )
-    envelope = await house.create("order-2", send=False)
+    envelope = await house.create("forgotten-made", send=False)
     async with asyncio.timeout(20):
         # The ledger can only be asked again.
         while not await house.desk.envelopes():  # noqa: ASYNC110
@@ -57,7 +57,7 @@ async def test_a_create_that_an_earlier_life_may_have_made_is_looked_for_first(h
     await workflow.terminate("forgotten")
     await forget(house, envelope)
 
-    again = await house.create("order-2", send=False)
+    again = await house.create("forgotten-made", send=False)
     snapshot = await again.wait("created", timeout_s=30)
 
     (made,) = await house.desk.envelopes()

@@ -112,7 +112,7 @@ async def test_redelivery_after_the_end_revives_nothing(whole: rig.Rig):
 async def test_creating_twice_gives_one_envelope(whole: rig.Rig, asked_at_once: int):
     """The same business key from several callers at once: one workflow, one envelope."""
     handles: list[EnvelopeHandle] = await asyncio.gather(
-        *(whole.create("order-17") for _ in range(asked_at_once))
+        *(whole.create("asked-at-once") for _ in range(asked_at_once))
     )
     await handles[0].wait("sent", timeout_s=30)
 
