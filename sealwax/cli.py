@@ -30,7 +30,7 @@ from cyclopts import App, CycloptsError, Parameter
 from sealwax.cli_changes import changes
 from sealwax.cli_keys import keys
 from sealwax.cli_operator import operator
-from sealwax.options import Common, Expecting
+from sealwax.options import Common
 
 # Importing Temporal takes half a second, which --help and a mistyped option need not cost: so the
 # commands import what they run.
@@ -196,52 +196,6 @@ def watch(key: str, /, *, account: str | None = None, common: Common | None = No
                     terminal.value_if_json(snapshot)
                     terminal.change(snapshot)
         return running.exit_of_end(snapshot)
-
-    return running.run_command(common.json, command)
-
-
-@app.command
-def void(
-    key: str,
-    /,
-    *,
-    reason: str,
-    account: str | None = None,
-    operation_id: str | None = None,
-    timeout: float | None = None,
-    expecting: Expecting | None = None,
-    common: Common | None = None,
-) -> int:
-    """Void an envelope in process. It cannot be undone.
-
-    Parameters
-    ----------
-    key
-        The envelope's business key.
-    reason
-        What the recipients are told, 1 to 200 characters.
-    account
-        The account's name; may be left out where the settings have only one.
-    operation_id
-        Your own id of this request: repeated with it, the command gives the first answer again.
-    timeout
-        Wait at most so many seconds for the provider.
-    """
-    common = common or Common()
-
-    from sealwax import running
-    from sealwax.mutations import VoidEnvelope
-    from sealwax.terminal import Exit
-
-    async def command(terminal: Terminal) -> Exit:
-        async with running.one_envelope(common.config, account, key) as envelope:
-            with terminal.working("voiding"):
-                expects = (expecting or Expecting()).given()
-                asked = VoidEnvelope(reason)
-                result = await envelope.mutate(asked, operation_id, timeout, **expects)
-        terminal.value_if_json(result)
-        terminal.result(result)
-        return Exit.OK
 
     return running.run_command(common.json, command)
 

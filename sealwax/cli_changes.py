@@ -1,4 +1,4 @@
-"""``sealwax resend``, ``reminders``, ``expiration`` and ``fields``: changes that touch no page."""
+"""``sealwax void``, ``resend``, ``reminders``, ``expiration`` and ``fields``: one change each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,41 @@ if TYPE_CHECKING:
     from sealwax.terminal import Exit, Terminal
 
 changes = App()
+
+
+@changes.command
+def void(
+    key: str,
+    /,
+    *,
+    reason: str,
+    account: str | None = None,
+    operation_id: str | None = None,
+    timeout: float | None = None,
+    expecting: Expecting | None = None,
+    common: Common | None = None,
+) -> int:
+    """Void an envelope in process. It cannot be undone.
+
+    Parameters
+    ----------
+    key
+        The envelope's business key.
+    reason
+        What the recipients are told, 1 to 200 characters.
+    account
+        The account's name; may be left out where the settings have only one.
+    operation_id
+        Your own id of this request: repeated with it, the command gives the first answer again.
+    timeout
+        Wait at most so many seconds for the provider.
+    """
+    from sealwax.mutations import VoidEnvelope
+
+    def asked() -> Mutation:
+        return VoidEnvelope(reason)
+
+    return _changed("voiding", key, account, asked, operation_id, timeout, expecting, common)
 
 
 @changes.command
