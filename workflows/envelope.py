@@ -5,6 +5,7 @@ asks for at a time. It decides nothing. Handlers take their event in and return;
 ``run`` is the only place that waits for calls and timers.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -357,35 +358,27 @@ class EnvelopeWorkflow:
         """The result, waited for where few stand before it and few others wait; else a ticket."""
         place = position(self._state, operation_id)
         if place is not None and place < HELD_UPDATES_MAX and self._held < HELD_UPDATES_MAX:
-            self._held += 1
-            try:
-                await workflow.wait_condition(
-                    lambda: self._renewing or position(self._state, operation_id) is None,
-                    timeout=wait_s,
-                )
-            except TimeoutError:
-                pass
-            finally:
-                self._held -= 1
+            await self._hold(lambda: position(self._state, operation_id) is None, wait_s)
         found = views.result(self._state, operation_id)
         if found is None:
             raise _error(_unknown_operation(operation_id))
         return found
 
+    async def _hold(self, settled: Callable[[], bool], wait_s: float) -> None:
+        """Hold a caller until this is so, its time is up, or a new run is about to begin."""
+        self._held += 1
+        try:
+            await workflow.wait_condition(lambda: self._renewing or settled(), timeout=wait_s)
+        except TimeoutError:
+            pass
+        finally:
+            self._held -= 1
+
     async def _ticket(self, operation_id: str, wait_s: float) -> messages.SessionTicket:
         """The ticket, waited for while it is next in line and few others are held."""
         ticket = self._known_ticket(operation_id, with_url=False)
         if ticket.state == "waiting" and ticket.position < 2 and self._held < HELD_UPDATES_MAX:
-            self._held += 1
-            try:
-                await workflow.wait_condition(
-                    lambda: self._renewing or self._state.sessions.wanted(operation_id) is None,
-                    timeout=wait_s,
-                )
-            except TimeoutError:
-                pass
-            finally:
-                self._held -= 1
+            await self._hold(lambda: self._state.sessions.wanted(operation_id) is None, wait_s)
         return self._known_ticket(operation_id, with_url=True)
 
     def _known_ticket(self, operation_id: str, *, with_url: bool) -> messages.SessionTicket:
