@@ -168,13 +168,12 @@ def _idempotent(state: Envelope, now: datetime) -> bool:
 
 
 def _lost(state: Envelope, call: Create | Mutate, outcome: Unknown, now: datetime) -> Envelope:
-    patience_s = state.timing.call_deadline_s + state.timing.outcome_settle_s
     reason, began_at = outcome.reason, outcome.began_at or now
     unknown = UnknownOutcome(
         call=call,
         reason=reason,
         since=now,
-        settled_at=max(now, began_at + timedelta(seconds=patience_s)),
+        settled_at=max(now, began_at + timedelta(seconds=_outcome_s(state))),
         look_at=now,
     )
     state = replace(state, unknown=unknown)

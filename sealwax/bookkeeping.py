@@ -49,10 +49,7 @@ def enqueued(
 
 def known(state: Envelope, operation_id: str) -> bool:
     """Whether an operation id was used before, answered or not."""
-    return (
-        known_digest(state, operation_id) is not None
-        or state.sessions.digest_of(operation_id) is not None
-    )
+    return known_digest(state, operation_id) is not None
 
 
 def answered(state: Envelope, what: AnswerState, code: str = "", message: str = "") -> Envelope:

@@ -327,7 +327,7 @@ def used_before(state: Envelope, operation_id: str, digest: str) -> bool:
 
     Raises ``Refusal`` where the id was used for another request, or no further id can be kept.
     """
-    known = known_digest(state, operation_id) or state.sessions.digest_of(operation_id)
+    known = known_digest(state, operation_id)
     if known is None:
         if len(state.memory) + len(state.queue) >= OPERATIONS_MAX:
             raise Refusal(
@@ -345,9 +345,9 @@ def used_before(state: Envelope, operation_id: str, digest: str) -> bool:
 
 
 def known_digest(state: Envelope, operation_id: str) -> str | None:
-    """The digest, or its beginning, under which an operation id was first used; None for a new
-    id, and for one of a session that is still told of whole."""
-    held = state.memory.digest_of(operation_id)
+    """The digest, or its beginning, under which an id was first used, be it for a mutation or a
+    session; None for a new id."""
+    held = state.memory.digest_of(operation_id) or state.sessions.digest_of(operation_id)
     if held is not None:
         return held
     return next((p.digest for p in state.queue if p.operation_id == operation_id), None)

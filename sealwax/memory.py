@@ -54,10 +54,6 @@ class Trace:
     sequence: int
     revision: int
 
-    def is_of(self, digest: str) -> bool:
-        """Whether a request with this digest is the one that was remembered."""
-        return digest[:_DIGEST_LENGTH] == self.digest
-
 
 @dataclass(frozen=True, slots=True)
 class Memory:

@@ -43,7 +43,7 @@ def test_no_operation_is_ever_forgotten(asked: list[tuple], whole: int):
             continue
         trace = memory.trace(operation_id)
         assert trace is not None
-        assert trace.is_of(answer.digest)
+        assert same_request(trace.digest, answer.digest)
         assert (trace.state, trace.sequence, trace.revision) == (
             answer.state,
             answer.sequence,
