@@ -17,13 +17,11 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -32,6 +30,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sealwax.bridge_settings import BridgeSettings, CodecSettings
 from sealwax.calls import Timing
 from sealwax.crypto import KEY_ADVICE, BadKey, Keyring, check_key_id, parse_key
 from sealwax.definition import Refusal
@@ -43,11 +42,12 @@ from sealwax.quota_settings import AccountQuota, QuotaSettings, check_quota, lim
 from sealwax.secret_references import (
     SecretReference,
     SettingsError,
-    folder_of_settings,
     relative_to,
     why_unreadable,
 )
 from sealwax.session_settings import SessionSettings, check_ping_every
+from sealwax.settings_types import Guid, Name, Part, Url
+from sealwax.storage_settings import StorageSettings
 from sealwax.telemetry_settings import TelemetrySettings
 
 __all__ = [
@@ -71,9 +71,6 @@ FILE_VARIABLE = "SEALWAX_CONFIG"
 FILE_NAME = "sealwax.toml"
 PREFIX = "SEALWAX_"
 
-_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def _provider(name: str) -> str:
     if name not in PROVIDERS:
@@ -83,42 +80,6 @@ def _provider(name: str) -> str:
             {"names": ", ".join(sorted(PROVIDERS))},
         )
     return name
-
-
-def _guid(text: str) -> str:
-    if not _GUID.fullmatch(text):
-        raise PydanticCustomError(
-            "guid",
-            "must be a GUID such as 01234567-89ab-cdef-0123-456789abcdef;"
-            " copy it from the provider's 'Apps and Keys' page",
-        )
-    return text
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError:
-        parts, host = urlsplit(""), ""
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise PydanticCustomError("url", "must be an address such as https://host/path; correct it")
-    if parts.username is not None or parts.password is not None:
-        raise PydanticCustomError("url", "must hold no user name or password; take them out")
-    if parts.scheme == "http" and host not in _LOOPBACK:
-        raise PydanticCustomError(
-            "url", "must start with https:// (plain http is only for this machine's own address)"
-        )
-    return text.rstrip("/")
-
-
-def _url_or_nothing(text: str) -> str:
-    return _url(text) if text else ""
-
-
-def _path(path: Path) -> Path:
-    return folder_of_settings.get(Path()) / path.expanduser()
 
 
 def _timing_keys(value: object) -> object:
@@ -142,17 +103,6 @@ def _timing_positive(timing: Timing) -> Timing:
     return timing
 
 
-Guid = Annotated[str, AfterValidator(_guid)]
-Url = Annotated[str, AfterValidator(_url)]
-Name = Annotated[str, Field(min_length=1)]
-
-
-class Part(BaseModel):
-    """Base of every table of the settings: frozen, and closed to keys that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 class TemporalSettings(Part):
     """``[temporal]``: the server.
 
@@ -164,34 +114,6 @@ class TemporalSettings(Part):
     namespace: str = ""
     task_queue: Name = TASK_QUEUE
     profile: str = ""
-
-
-class StorageSettings(Part):
-    """``[storage]``: one folder of the local disk for the registry, the journal and documents."""
-
-    folder: Annotated[Path, AfterValidator(_path), Field(validate_default=True)] = Path(
-        "sealwax-data"
-    )
-
-    @property
-    def registry(self) -> Path:
-        """The registry's file."""
-        return self.folder / "registry.db"
-
-    @property
-    def journal(self) -> Path:
-        """The journal's file."""
-        return self.folder / "journal.db"
-
-    @property
-    def quota(self) -> Path:
-        """The quota ledger's file, where no database is named."""
-        return self.folder / "quota.db"
-
-    @property
-    def blobs(self) -> Path:
-        """The documents' folder."""
-        return self.folder / "blobs"
 
 
 def _key_ids(keys: dict[str, SecretReference]) -> dict[str, SecretReference]:
@@ -226,55 +148,6 @@ class EncryptionSettings(Part):
             return Keyring(self.current, found)
         except BadKey as error:
             raise SettingsError(f"encryption.current: {error}") from None
-
-
-_CODEC_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,}")
-
-
-class CodecSettings(Part):
-    """``[codec]``: the program that shows payloads to people (``python -m bridge.codec``).
-
-    ``token`` protects it; ``origins`` are the exact addresses of the web UIs whose pages may ask,
-    such as ``http://localhost:8233``.
-    """
-
-    host: Name = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8788
-    origins: tuple[Url, ...] = ("http://localhost:8233", "http://127.0.0.1:8233")
-    token: SecretReference | None = None
-
-    def secret_token(self) -> str:
-        """The token as it is now. Raises ``SettingsError`` where it is none or easy to guess."""
-        if self.token is None:
-            raise SettingsError(
-                "codec.token: missing; put 32 or more random letters and digits into a file and"
-                " write token = 'file:PATH' under [codec]"
-            )
-        self.token.check_private()
-        text = self.token.secret().get_secret_value()
-        if not _CODEC_TOKEN.fullmatch(text):
-            raise SettingsError(
-                "codec.token: must be 32 or more letters, digits, '_' and '-', so that nobody"
-                " guesses it; make one with `openssl rand -hex 32`"
-            )
-        return text
-
-
-class BridgeSettings(Part):
-    """``[bridge]``: where webhooks come in.
-
-    ``public_url`` is how the provider and signers' browsers reach the bridge; "" where only the
-    account's own Connect configuration serves and nobody signs in a session of ours.
-    ``body_bytes_max``: a larger body is refused with 413; the default leaves room for messages
-    that carry documents. ``park_s``: how long an event of an envelope that nobody knows (yet) is
-    tried again.
-    """
-
-    host: Name = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8787
-    public_url: Annotated[str, AfterValidator(_url_or_nothing)] = ""
-    body_bytes_max: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
-    park_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 24 * 3600.0
 
 
 class PrincipalSettings(Part):
