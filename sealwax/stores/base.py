@@ -117,14 +117,26 @@ class Registry(Protocol):
         ...
 
 
-WebhookState = Literal["pending", "delivered", "late", "parked", "quarantined"]
+WebhookState = Literal["pending", "delivered", "late", "parked", "quarantined", "discarded"]
 """``pending``: to be signalled. ``delivered``: the server has the signal. ``late``: its workflow is
 closed. ``parked``: nobody knows the envelope (yet). ``quarantined``: authentic, but not readable,
-of another account, or undeliverable; a person looks at it."""
+of another account, or undeliverable; a person looks at it. ``discarded``: a person has looked at it
+and lets it go."""
 
+UNDELIVERED: tuple[WebhookState, ...] = ("pending", "parked", "quarantined")
+"""States in which a webhook still waits for something; it is never pruned in them."""
+
+WebhookTrust = Literal["fact", "hint"]
+"""``fact``: a MAC covers what it says. ``hint``: it says no more than where to look."""
 
 REROUTED = "rerouted"
 """The reason of a row that went to another workflow than the one that its address named."""
+
+EVENT_KEYS_KEPT_S = 35 * 24 * 3600.0
+"""A provider may deliver again for 15 days; a captured delivery must change nothing for longer."""
+
+REFUSED_KEPT = 200
+REFUSED_BODY_BYTES_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,7 @@ class Webhook:
     received_at: datetime
     state: WebhookState = "pending"
     reason: str = ""
+    trust: WebhookTrust = "fact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,30 +178,91 @@ class JournalRow:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """What is known of a webhook without opening what is sealed; fields as in ``JournalRow``."""
+
+    id: int
+    account: str
+    provider: str
+    token: str
+    event_key: str
+    event_name: str
+    provider_envelope_id: str
+    received_at: datetime
+    state: WebhookState
+    reason: str
+    trust: WebhookTrust
+    attempts: int
+    duplicates: int
+    retry_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFilter:
+    """Which webhooks are meant; what is left empty leaves out none.
+
+    ``since``: received at that time or later.
+    """
+
+    account: str = ""
+    provider_envelope_id: str = ""
+    since: datetime | None = None
+    states: tuple[WebhookState, ...] = ()
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedWebhook:
+    """A delivery that was not taken in.
+
+    ``account`` is one of the settings, "" where the address named none. ``body`` is cut to
+    ``REFUSED_BODY_BYTES_MAX``, ``size_bytes`` is what it had. ``id`` is 0 until it is kept.
+    """
+
+    account: str
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    size_bytes: int
+    received_at: datetime
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
-    """Where a webhook stands. ``duplicate``: it was there already and only counted."""
+    """Where a webhook stands. ``duplicate``: it was there already and only counted.
+
+    ``spooled``: it stands in this machine's spool until the database is back, and ``id`` is there.
+    """
 
     id: int
     duplicate: bool
+    spooled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JournalCounts:
-    """What the journal holds: rows by state, repeated deliveries of them, and how many rows were
-    marked ``REROUTED``."""
+    """What the journal holds: rows by state, repeated deliveries, and how many rows were ever
+    marked ``REROUTED`` and ever pruned. ``spooled`` rows wait on this machine for the database,
+    beside the others; while that is away, the others are not known and 0."""
 
     pending: int = 0
     delivered: int = 0
     late: int = 0
     parked: int = 0
     quarantined: int = 0
+    discarded: int = 0
     duplicates: int = 0
     rerouted: int = 0
+    pruned: int = 0
+    spooled: int = 0
 
     @property
     def kept(self) -> int:
-        """How many webhooks the journal holds."""
-        return self.pending + self.delivered + self.late + self.parked + self.quarantined
+        """How many webhooks the journal holds, those in the spool included."""
+        undelivered = self.pending + self.parked + self.quarantined + self.spooled
+        return undelivered + self.delivered + self.late + self.discarded
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -199,21 +273,92 @@ class EnvelopeName:
     provider_envelope_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ForwarderBeat:
+    """A forwarder said at ``at`` that it is up; ``reaching``: and that Temporal takes signals."""
+
+    name: str
+    at: datetime
+    reaching: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHealth:
+    """How the journal does.
+
+    ``oldest_pending`` is when the pending webhook that waits longest came. ``size_bytes``: what its
+    rows take, free room inside the file not counted. ``away``: the database does not answer, and
+    webhooks are spooled on this machine.
+    """
+
+    oldest_pending: datetime | None
+    size_bytes: int
+    forwarders: tuple[ForwarderBeat, ...]
+    spooled: int = 0
+    away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long webhooks that wait for nothing are kept: by age, and by the size of all.
+
+    An event's key is kept for ``keys_s`` from its receipt, whatever became of its body.
+    """
+
+    keep_s: float
+    bytes_max: int
+    keys_s: float = EVENT_KEYS_KEPT_S
+
+
 class Journal(Protocol):
-    """The bridge's durable record of webhooks. One process writes it."""
+    """The durable record of webhooks, between the bridges that append and the forwarders.
+
+    Safe from several processes. Every method raises ``StoreError`` where the store does not do
+    what was asked, and then nothing was done, or nothing is known of it.
+    """
 
     async def append(self, webhook: Webhook) -> Appended:
         """Keep a webhook; returns when it is on disk.
 
-        One account's event at one address is one row, however often it is delivered. Raises
-        ``StoreFull``, or ``StoreError`` where the disk refuses.
+        One account's event at one address is one row, however often it is delivered, also when
+        the row was pruned since. Raises ``StoreFull`` where too many wait.
         """
         ...
 
+    def refuse(self, refused: RefusedWebhook) -> None:
+        """Keep a refused delivery for people to see, soon and if there is room; never waits.
+
+        The newest ``REFUSED_KEPT`` of an account are kept, and of a flood only some.
+        """
+        ...
+
+    async def refused(self, account: str | None, limit: int) -> tuple[RefusedWebhook, ...]:
+        """Refused deliveries, newest first; of that account ("" for none), or None for all."""
+        ...
+
     async def due(self, now: datetime, limit: int) -> tuple[EnvelopeName, ...]:
+        """As ``claim``, and nothing is claimed."""
+        ...
+
+    async def claim(
+        self, forwarder: str, now: datetime, hold_s: float, limit: int
+    ) -> tuple[EnvelopeName, ...]:
         """Envelopes with pending webhooks, or parked ones whose next try has come, oldest first.
 
-        With a large backlog they are fewer than ``limit``; asked again, others follow.
+        They are this forwarder's until it releases them or ``hold_s`` have passed, and nobody is
+        given them meanwhile, itself included. ``forwarder`` is a name that no other process has.
+        There may be more than were given: asked again, others follow.
+        """
+        ...
+
+    async def release(self, forwarder: str, envelopes: Iterable[EnvelopeName]) -> None:
+        """Let go of claims; those that are not (or no longer) this forwarder's stay as they are."""
+        ...
+
+    async def arrived(self, timeout_s: float) -> bool:
+        """Wait until something became pending since the last call, at most that long.
+
+        The first call counts from when the journal was opened. False where nothing did.
         """
         ...
 
@@ -245,8 +390,35 @@ class Journal(Protocol):
         """Park webhooks until ``retry_at``, and count the attempt."""
         ...
 
+    async def find(self, wanted: WebhookFilter, after: int, limit: int) -> tuple[JournalEntry, ...]:
+        """Webhooks with an id above ``after``, in the order of their ids; no body is opened."""
+        ...
+
+    async def count(self, wanted: WebhookFilter) -> int:
+        """How many webhooks are meant."""
+        ...
+
+    async def row(self, row_id: int) -> JournalRow | None:
+        """One webhook with its headers and body; None where it is not there (any more)."""
+        ...
+
+    async def prune(self, now: datetime, retention: Retention) -> int:
+        """Drop webhooks that wait for nothing and are too old or too many; says how many.
+
+        Done in small steps, between which appends are written. Never one of ``UNDELIVERED``.
+        """
+        ...
+
+    async def beat(self, forwarder: str, now: datetime, reaching: bool) -> None:
+        """A forwarder says that it is up, and whether Temporal takes its signals."""
+        ...
+
     async def counts(self) -> JournalCounts:
         """What the journal holds."""
+        ...
+
+    async def health(self) -> JournalHealth:
+        """How the journal does; ``forwarders`` are those that beat within the last hour."""
         ...
 
     async def close(self) -> None:
