@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sealwax import patience
+from sealwax.adopting import adopted, not_adopted
 from sealwax.bookkeeping import answered, named, told
 from sealwax.calls import (
     Applied,
@@ -59,6 +60,10 @@ from sealwax.session_answers import session_answered, session_rejected, url_revo
 
 LOOK_AGAIN_S = 900.0
 """docusign.com docs, "Rules and limits": one GET of one envelope at most every 15 minutes."""
+
+
+BOUND_ELSEWHERE = "BoundElsewhere"
+"""The code of a binding that is refused because the envelope belongs to another workflow."""
 
 
 def received(state: Envelope, event: ProviderEvent, now: datetime) -> Envelope:
@@ -134,6 +139,8 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
             )
             if outcome.asked_before is not None:
                 state = replace(state, opened_at=min(state.opened_at, outcome.asked_before))
+            if state.order.adopted_envelope_id:
+                return replace(state, provider_envelope_id=state.order.adopted_envelope_id)
             return _of_earlier_life(state, outcome, now)
         case Applied() if isinstance(call, Create):
             return draft_created(state, call, outcome, now)
@@ -211,6 +218,10 @@ def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> 
     said = f"{outcome.code}: {outcome.message}" if outcome.message else outcome.code
     if isinstance(call, Read) and call.why == "confirm" and state.status is EnvelopeStatus.DELETED:
         return told(replace(state, confirmed=True), now, "the bin was emptied at the provider")
+    if state.adopting and isinstance(call, Read) and not outcome.needs_person:
+        return not_adopted(state, now, said)
+    if state.order.adopted_envelope_id and outcome.code == BOUND_ELSEWHERE:
+        return not_adopted(state, now, outcome.message)
     if isinstance(call, OpenView | RevokeView) and not outcome.needs_person:
         return session_rejected(state, call, outcome, now)
     if outcome.needs_person or not isinstance(call, Create | Mutate):
@@ -313,6 +324,8 @@ def _with_orphans(state: Envelope, ids: tuple[str, ...], now: datetime) -> Envel
 def _read(
     state: Envelope, call: Read, seen: Observation, started_at: datetime, now: datetime
 ) -> Envelope:
+    if call.why == "adopt":
+        return adopted(state, seen, started_at, now)
     state = observed(state, seen, started_at)
     if call.why == "confirm":
         return confirmed(state, seen, now)

@@ -185,8 +185,13 @@ COUNTED = Create | FindCreated | Bin | Mutate | Read | Archive | OpenView
 
 
 def opened(order: Order, now: datetime) -> Envelope:
-    """A new envelope with its creation, and its sending where asked, at the head of its queue."""
+    """A new envelope with its creation, and its sending where asked, at the head of its queue.
+
+    One that is adopted has neither.
+    """
     state = Envelope(order=order, opened_at=now)
+    if order.adopted_envelope_id:
+        return state
     state = enqueued(state, CREATE_OPERATION, CreateEnvelope(order.definition), now)
     if order.send:
         state = enqueued(state, SEND_OPERATION, SendEnvelope(), now)
@@ -292,7 +297,7 @@ def _within_quota(
 def _without_illegal_heads(state: Envelope, now: datetime) -> Envelope:
     """Refuse heads that became illegal or conflict by now, with a typed answer; answer those
     that are to be merged where others made the same change already."""
-    while state.queue and state.unknown is None and state.registered:
+    while state.queue and state.unknown is None and state.registered and not state.adopting:
         head = state.queue[0]
         try:
             mutation = due(state, head)
@@ -316,6 +321,8 @@ def _next(state: Envelope, now: datetime) -> Call | datetime | None:
         return state.retry_at
     if not state.registered:
         return Register()
+    if state.adopting:
+        return Read("adopt", with_tabs=True, extra="definition")
     if state.unknown is not None:
         return (
             _look(state, state.unknown, now)

@@ -136,13 +136,13 @@ class Mutate:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read the envelope. ``why``: to settle an unknown outcome, to refresh, to confirm the end, or
-    to mark what stands before a change that leaves no other trace.
+    """Read the envelope. ``why``: to settle an unknown outcome, to refresh, to confirm the end,
+    to mark what stands before a change that leaves no other trace, or to adopt it.
 
     ``polling``: nobody and nothing asks for it but the time that has passed.
     """
 
-    why: Literal["look", "refresh", "confirm", "mark"]
+    why: Literal["look", "refresh", "confirm", "mark", "adopt"]
     with_tabs: bool = False
     extra: Extra = ""
     polling: bool = False

@@ -47,7 +47,15 @@ from sealwax.answers import (
     UnknownEnvelope,
     insist,
 )
-from sealwax.definition import Expiration, Recipient, Refusal, RefusalCode, Reminders
+from sealwax.definition import (
+    Definition,
+    Expiration,
+    Recipient,
+    Refusal,
+    RefusalCode,
+    Reminders,
+    check_provider_envelope_id,
+)
 from sealwax.editing import SavedElsewhere
 from sealwax.envelope import Order
 from sealwax.facts import EnvelopeStatus
@@ -149,18 +157,51 @@ class EnvelopeClient:
             custom_fields=custom_fields,
         )
         order = Order(account, key, definition, send=send, principal=principal, bulk=bulk)
-        start = _checked_size(EnvelopeInput(order=order))
-        patience = Patience(timeout_s)
-        digest = order_digest(start)
-        if not await insist(lambda: self._started(handle, start, digest), patience):
-            held = await insist(lambda: self._held_digest(handle), patience)
-            if held != digest:
-                raise Refusal(
-                    RefusalCode.BUSINESS_KEY_REUSED,
-                    f"business key {key} was used for another envelope of {account};"
-                    " give each envelope its own key",
-                )
+        await self._begin(handle, order, Patience(timeout_s))
         return handle
+
+    async def adopt(
+        self,
+        *,
+        account: str,
+        provider_envelope_id: str,
+        key: str = "",
+        principal: str = "",
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> EnvelopeHandle:
+        """The envelope that was made elsewhere, taken over under this business key.
+
+        Without a key it is ``adopted-`` and the provider's id. Its workflow reads what the envelope
+        is and how it stands, and treats it as its own from then on; ``handle.wait("created")``
+        waits for that; one that cannot be adopted ends ``rejected``. Asked again it answers with
+        the same envelope. Its webhooks come by the account's own Connect configuration. Raises
+        ``Refusal`` (``business_key_reused`` for a key of another envelope), ``NoAnswerYet``,
+        ``TemporalRefused``.
+        """
+        check_provider_envelope_id(provider_envelope_id)
+        handle = self.envelope(account, key or keys.adopted_key(provider_envelope_id))
+        order = Order(
+            account,
+            handle.key,
+            Definition(subject=""),
+            principal=principal,
+            adopted_envelope_id=provider_envelope_id,
+        )
+        await self._begin(handle, order, Patience(timeout_s))
+        return handle
+
+    async def _begin(self, handle: EnvelopeHandle, order: Order, patience: Patience) -> None:
+        """Start the workflow of the order, unless it was started with the same one before."""
+        start = _checked_size(EnvelopeInput(order=order))
+        digest = order_digest(start)
+        if await insist(lambda: self._started(handle, start, digest), patience):
+            return
+        if await insist(lambda: self._held_digest(handle), patience) != digest:
+            raise Refusal(
+                RefusalCode.BUSINESS_KEY_REUSED,
+                f"business key {order.business_key} was used for another envelope of"
+                f" {order.account}; give each envelope its own key",
+            )
 
     def envelope(self, account: str, key: str) -> EnvelopeHandle:
         """The handle of an envelope; asks nobody. Raises ``Refusal`` for a key that is none."""

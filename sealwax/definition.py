@@ -27,6 +27,7 @@ RESERVED_FIELD = "sealwax"
 """The custom field by which an envelope of ours is found again; nobody else may set it."""
 
 _RECIPIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,35}")
+_ENVELOPE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _EMAIL = re.compile(r"[^@\s<>\",;:]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)+")
 
 
@@ -222,6 +223,16 @@ def check_definition(definition: Definition) -> None:
     if definition.expiration is not None:
         check_expiration(definition.expiration)
     check_custom_fields(definition.custom_fields)
+
+
+def check_provider_envelope_id(provider_envelope_id: str) -> None:
+    """Raise ``Refusal`` for what cannot be a provider's id of an envelope."""
+    if not _ENVELOPE_ID.fullmatch(provider_envelope_id):
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            "a provider's envelope id has 1 to 100 letters, digits or '-', '_', such as"
+            " 93be49ab-0000-4000-8000-f752070d71ec; copy it from the provider",
+        )
 
 
 def check_texts(subject: str, message: str) -> None:

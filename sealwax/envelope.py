@@ -14,7 +14,14 @@ from typing import Literal
 
 from sealwax import keys
 from sealwax.calls import ArchivedDocument, Call, Capabilities, Create, Mutate, Timing
-from sealwax.definition import Definition, RecipientKind, Refusal, RefusalCode
+from sealwax.definition import (
+    Definition,
+    RecipientKind,
+    Refusal,
+    RefusalCode,
+    check_definition,
+    check_provider_envelope_id,
+)
 from sealwax.facts import (
     ACTED,
     FINAL,
@@ -45,6 +52,8 @@ class Order:
     """What an application asks for: one envelope, as a draft or sent at once.
 
     ``bulk``: it is one of many, and its calls wait until others leave room in the account's quota.
+    ``adopted_envelope_id``: the provider's id of an envelope that was made elsewhere and is taken
+    over as it stands; ``definition`` and ``send`` say nothing then.
     """
 
     account: str
@@ -53,6 +62,15 @@ class Order:
     send: bool = True
     principal: str = ""
     bulk: bool = False
+    adopted_envelope_id: str = ""
+
+
+def check_order(order: Order) -> None:
+    """Raise ``Refusal`` where an order could not become an envelope."""
+    if order.adopted_envelope_id:
+        check_provider_envelope_id(order.adopted_envelope_id)
+    else:
+        check_definition(order.definition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +154,7 @@ class Envelope:
     definition: Definition = field(default_factory=lambda: Definition(subject=""))
     facts: Facts = field(default_factory=Facts)
     failed_to_create: bool = False
+    adopted: bool = False
     numbers: Mapping[str, str] = field(default_factory=dict)
     incarnations: Mapping[str, str] = field(default_factory=dict)
     superseded: tuple[tuple[str, str], ...] = ()
@@ -196,6 +215,11 @@ class Envelope:
         if self.failed_to_create:
             return EnvelopeStatus.REJECTED
         return self.facts.envelope_status()
+
+    @property
+    def adopting(self) -> bool:
+        """Whether it was made elsewhere, and no read has shown yet what it is."""
+        return bool(self.order.adopted_envelope_id) and not (self.adopted or self.failed_to_create)
 
     @property
     def final(self) -> bool:
@@ -318,7 +342,8 @@ def check_acceptable(
         return
     if state.closed:
         raise Refusal(RefusalCode.CLOSED, f"the envelope is closed; it ended {state.status}")
-    if expected is None or not expected.merge:
+    # What an adopted envelope is stands in its first read; until then nothing can be judged.
+    if not state.adopting and (expected is None or not expected.merge):
         project(projected(state), mutation)
 
 

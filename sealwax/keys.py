@@ -49,6 +49,11 @@ def workflow_id(account: str, business_key: str) -> str:
     return f"envelope/{check_account(account)}/{check_opaque(business_key, 'business key')}"
 
 
+def adopted_key(provider_envelope_id: str) -> str:
+    """The business key of an envelope that was made elsewhere, where nobody gives another."""
+    return f"adopted-{provider_envelope_id.lower()}"
+
+
 def account_workflow_id(account: str) -> str:
     """The id of the workflow that shows this account's quota."""
     return f"account/{check_account(account)}"

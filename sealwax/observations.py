@@ -72,9 +72,9 @@ class ObservedRecipient:
         )
 
 
-Extra = Literal["", "notification", "mails"]
+Extra = Literal["", "notification", "mails", "definition"]
 """What a read asks for besides the envelope itself, each by one more request: the settings of
-reminders and expiration, or the trail of mails."""
+reminders and expiration, the trail of mails, or all that makes the definition whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,9 @@ class Observation:
 
     ``custom_fields`` are the text fields by name, without ours; several values where a name stands
     more than once. ``reminders``, ``expiration`` and ``mails`` are None where the read did not ask
-    for them, ``mails`` also where the provider did not tell.
+    for them, ``mails`` also where the provider did not tell. ``definition`` is None unless it was
+    asked for; its recipients bear the provider's ids, and its documents' bytes are not here
+    (a digest of "").
     """
 
     provider_envelope_id: str
@@ -108,6 +110,7 @@ class Observation:
     reminders: Reminders | None = None
     expiration: Expiration | None = None
     mails: MailTrail | None = None
+    definition: Definition | None = None
 
     def recipient(self, recipient: str) -> ObservedRecipient | None:
         """The recipient of that provider's id, or None."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from sealwax.absorb import draft_created, mutation_applied
+from sealwax.adopting import not_adopted
 from sealwax.bookkeeping import answered, told
 from sealwax.calls import Applied, Create, Mutate
 from sealwax.definition import Refusal, RefusalCode
@@ -81,6 +82,8 @@ def _of_blocked(blocked: str) -> dict[Choice, str]:
             return {"retry": again, "give_up": "close the envelope as it stands here"}
         case "bin":
             return {"retry": again, "give_up": "leave the other envelope as it is"}
+        case "adopt":
+            return {"retry": again, "give_up": "do not adopt it; it stays as it is"}
         case _:
             return {"retry": again}
 
@@ -129,6 +132,8 @@ def resolved(state: Envelope, decision: Resolved, now: datetime) -> Envelope:
             return replace(state, orphans=spared(state.orphans))
         case "create":
             return _given_up(state, now, creating=True)
+        case "adopt":
+            return not_adopted(state, now, "a person decided to leave it")
         case _:
             return _given_up(state, now, creating=False)
 

@@ -158,7 +158,7 @@ def klass_of(state: Envelope, call: Call) -> Klass:
     if _signer_waits(state) or isinstance(call, OpenView | RevokeView):
         return Klass.INTERACTIVE
     changes = isinstance(call, Create | Mutate | FindCreated | Bin)
-    looks = isinstance(call, Read) and call.why in ("look", "mark")
+    looks = isinstance(call, Read) and call.why in ("look", "mark", "adopt")
     if not (changes or looks or state.queue):
         return Klass.BACKGROUND
     return Klass.BULK if state.order.bulk else Klass.MUTATION

@@ -291,6 +291,8 @@ def summary(call: Call) -> str:
             return "Look whether the last change landed"
         case Read(why="confirm"):
             return "Confirm the final status"
+        case Read(why="adopt"):
+            return "Read the envelope that is adopted"
         case Read():
             return "Read the envelope"
         case Close():

@@ -39,8 +39,8 @@ with workflow.unsafe.imports_passed_through():
     from sealwax.carrying import carried, resumed
     from sealwax.conflicts import check_submitted
     from sealwax.crypto import CryptoError, KeyUnknown
-    from sealwax.definition import Refusal, RefusalCode, check_definition
-    from sealwax.envelope import Envelope, position, waiting_on
+    from sealwax.definition import Refusal, RefusalCode
+    from sealwax.envelope import Envelope, check_order, position, waiting_on
     from sealwax.resolving import Resolved, check_resolvable
     from sealwax.signing import check_session
     from workflows.policies import GRACE, HEARTBEAT_TIMEOUT, POLICIES
@@ -90,7 +90,7 @@ class EnvelopeWorkflow:
         """
         try:
             if given.carried is None:
-                check_definition(given.order.definition)
+                check_order(given.order)
             if workflow.info().workflow_id != self._state.workflow_id:
                 raise Refusal(
                     RefusalCode.BAD_KEY,

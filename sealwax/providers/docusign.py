@@ -134,6 +134,9 @@ class DocuSignAdapter:
                     reminders=shapes.reminders_of(held),
                     expiration=shapes.expiration_of(held),
                 )
+            case "definition":
+                held = yield from ask(settings.notification_request(base))
+                return replace(seen, definition=shapes.definition_of(answer, held))
             case "mails":
                 return replace(seen, mails=(yield from settings.mail_trail(base)))
             case "":

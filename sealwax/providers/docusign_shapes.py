@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
 from sealwax.definition import (
     RESERVED_FIELD,
+    BlobRef,
+    CustomField,
     Definition,
     Document,
     Expiration,
@@ -75,6 +78,7 @@ _EXTENSIONS = {
 _SELECTED = frozenset({"true", "x", "1", "yes", "on"})
 _ENVELOPE_STATUSES = frozenset(s.value for s in EnvelopeStatus) - {"new", "rejected"}
 _RECIPIENT_STATUSES = frozenset(s.value for s in RecipientStatus)
+_WHO_SIGN = frozenset({"signers", "inPersonSigners", "notaries", "witnesses"})
 _IN_PROCESS = frozenset({"sent", "delivered", "signed"})
 _SENT, _DELIVERED = "sent", "delivered"
 
@@ -350,7 +354,10 @@ def observation(envelope: Mapping[str, Any], with_tabs: bool) -> Observation:
             for document in _dicts(envelope.get("envelopeDocuments"))
             if (number := _text(document.get("documentId"))).isdecimal()
         },
-        recipients=tuple(_observed(p, with_tabs) for p in people(envelope.get("recipients"))),
+        recipients=tuple(
+            _observed(person, with_tabs, kind)
+            for person, kind in _people_of_kinds(envelope.get("recipients"))
+        ),
         custom_fields={
             name: tuple(e["value"] for e in entries)
             for name, entries in held_fields(envelope.get("customFields")).items()
@@ -358,7 +365,65 @@ def observation(envelope: Mapping[str, Any], with_tabs: bool) -> Observation:
     )
 
 
-def _observed(person: Mapping[str, Any], with_tabs: bool) -> ObservedRecipient:
+def definition_of(envelope: Mapping[str, Any], notification: Mapping[str, Any]) -> Definition:
+    """What an envelope of others is, from a read with tabs and its notification.
+
+    Recipients bear DocuSign's ids. Documents are known by id and name; their bytes stay there.
+    Of fields that stand more than once under one name, and of tabs that do, the first counts.
+    """
+    shown = envelope.get("recipients")
+    return Definition(
+        subject=_text(envelope.get("emailSubject")),
+        message=_text(envelope.get("emailBlurb")),
+        documents=tuple(
+            Document(int(number), _text(document.get("name")), BlobRef("", 0))
+            for document in _dicts(envelope.get("envelopeDocuments"))
+            if (number := _text(document.get("documentId"))).isdecimal() and int(number)
+        ),
+        recipients=tuple(_recipient(person, kind) for person, kind in _people_of_kinds(shown)),
+        reminders=reminders_of(notification),
+        expiration=expiration_of(notification),
+        custom_fields=tuple(
+            CustomField(name, entries[0]["value"])
+            for name, entries in held_fields(envelope.get("customFields")).items()
+        ),
+    )
+
+
+def _recipient(person: Mapping[str, Any], kind: RecipientKind) -> Recipient:
+    seen = _observed(person, True, kind)
+    held = held_tabs(person.get("tabs"))
+    tabs = (_tab(tab_kind, label, entries[0]) for (tab_kind, label), entries in held.items())
+    return replace(seen.as_recipient(seen.recipient), tabs=tuple(tabs))
+
+
+def _tab(kind: TabKind, label: str, entry: Mapping[str, str]) -> Tab:
+    required = entry.get("required", "true") if kind is TabKind.TEXT else "true"
+    if kind in (TabKind.SIGN_HERE, TabKind.INITIAL_HERE):
+        required = flag(entry.get("optional", "false").lower() != "true")
+    anchored = bool(entry.get("anchorString"))
+    x, y = ("anchorXOffset", "anchorYOffset") if anchored else ("xPosition", "yPosition")
+    return Tab(
+        kind,
+        label,
+        _days(entry.get("documentId")),
+        page=_days(entry.get("pageNumber")) or 1,
+        x=_days(entry.get(x)),
+        y=_days(entry.get(y)),
+        anchor=entry.get("anchorString", ""),
+        value=entry.get("selected" if kind is TabKind.CHECKBOX else "value", ""),
+        required=required.lower() == "true",
+    )
+
+
+def _people_of_kinds(recipients: Any) -> Iterator[tuple[dict[str, Any], RecipientKind]]:
+    """Every recipient with the kind of ours that is nearest: those who sign, and all others."""
+    for key, entries in recipients.items() if isinstance(recipients, dict) else ():
+        kind = RecipientKind.SIGNER if key in _WHO_SIGN else RecipientKind.CARBON_COPY
+        yield from ((e, kind) for e in _dicts(entries) if _text(e.get("recipientId")))
+
+
+def _observed(person: Mapping[str, Any], with_tabs: bool, kind: RecipientKind) -> ObservedRecipient:
     order = _text(person.get("routingOrder"))
     return ObservedRecipient(
         recipient=_text(person.get("recipientId")),
@@ -369,6 +434,7 @@ def _observed(person: Mapping[str, Any], with_tabs: bool) -> ObservedRecipient:
         status=_text(person.get("status")).lower(),
         client_user_id=_text(person.get("clientUserId")),
         tabs=frozenset(held_tabs(person.get("tabs"))) if with_tabs else None,
+        kind=kind,
     )
 
 
