@@ -18,12 +18,14 @@ from typing import NoReturn
 import uvicorn
 import uvloop
 
+from simulator import webhook_plans
 from simulator.app import build_app
 from simulator.faults import POLICIES, Harms
 from simulator.limit_rules import LimitRules, from_option
 from simulator.plans import MODES, OPERATION_ALIASES, BadPlan
 from simulator.service import Options, Service
 from simulator.state import Keeper
+from simulator.webhook_plans import SHARES, span_option
 
 KEEP_ALIVE_S = 120
 EPILOG = """\
@@ -35,6 +37,7 @@ POST /simulator/envelopes/ID/{remind,expire} lets a reminder or the expiry fall 
 PATCH /simulator/limits or /simulator/accounts/ID/limits switches the limits of all accounts or of
 one, GET /simulator/accounts/ID/limits?from=&to= tells what was made of them in an interval,
 PATCH /simulator/harms switches harms live, also {"outage": {"mode": "error", "for_s": 5}},
+GET /simulator/webhooks/withheld lists the events that a plan kept from everybody,
 GET /simulator/ledger tells what really happened (calls, writes, mails, faults), GET
 /simulator/truth the same per envelope, with what was repeated, and POST /simulator/faults/settle
 waits for calls that take effect late.
@@ -105,7 +108,10 @@ def _harm_options(made: argparse.ArgumentParser) -> None:
         "--webhook-plan",
         default="",
         metavar="KEY=VALUE,...",
-        help="delay=MIN:MAX (ms), duplicate=RATE, retry=MS, tries=N, timeout=SECONDS, seed=N",
+        help="delay=MIN:MAX (ms), duplicate=RATE, retry=MS, tries=N, timeout=SECONDS, seed=N, "
+        "gather=MS (leave together, that far apart), late-ms=MIN:MAX, reorder-ms=MS, and what "
+        f"happens to a share of the messages: {', '.join(s.replace('_', '-') for s in SHARES)}, "
+        "such as withhold=0.3 or, for one kind of event, withhold@envelope-completed=1",
     )
     made.add_argument(
         "--lost-answers",
@@ -163,37 +169,9 @@ def _session_options(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _span(text: str) -> list[int]:
-    low, colon, high = text.partition(":")
-    try:
-        return [int(low), int(high if colon else low)]
-    except ValueError:
-        raise BadPlan(f"{text!r} is not MIN:MAX in milliseconds") from None
-
-
 def _seconds(text: str) -> object:
     low, colon, high = text.partition(":")
     return [low, high] if colon else low
-
-
-def _webhooks(text: str) -> dict[str, object]:
-    names = {
-        "duplicate": "duplicate_rate",
-        "retry": "retry_ms",
-        "tries": "max_tries",
-        "timeout": "timeout_s",
-        "seed": "seed",
-    }
-    plan: dict[str, object] = {}
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if key == "delay" and equals:
-            plan["delay_ms"] = _span(value)
-        elif key in names and equals:
-            plan[names[key]] = value
-        else:
-            raise BadPlan(f"webhook plan {part!r}: use delay=MIN:MAX or {', '.join(names)}=VALUE")
-    return plan
 
 
 _NUMBER_OF = {
@@ -227,8 +205,8 @@ def options(arguments: argparse.Namespace) -> Options:
         {
             "seed": arguments.seed,
             "overlap": arguments.overlap == "on",
-            "processing_ms": _span(arguments.processing_ms),
-            "webhooks": _webhooks(arguments.webhook_plan),
+            "processing_ms": span_option(arguments.processing_ms),
+            "webhooks": webhook_plans.from_option(arguments.webhook_plan),
             "lost_answers": _lost_answers(arguments.lost_answers),
             "lookup_lag_s": _seconds(arguments.lookup_lag_s),
             "sessions": {

@@ -179,7 +179,7 @@ class Control:
             self._service.ledger,
             request.query_params.get("account"),
             calls,
-            self._service.connect.view(),
+            self._service.connect,
             self._service.sessions,
             self._service.limits,
         )
@@ -192,6 +192,11 @@ class Control:
     async def settle(self, request: Request) -> Response:
         """Wait until no late commit is outstanding."""
         return JSONResponse({"pending": await self._service.settle(await _timeout_s(request))})
+
+    async def get_withheld(self, request: Request) -> Response:
+        """The events that the plan kept from everybody, of one account (`?account=`) or all."""
+        events = self._service.connect.withheld(request.query_params.get("account"))
+        return JSONResponse({"withheld": events, "count": len(events)})
 
     async def redeliver(self, request: Request) -> Response:
         """Send an envelope's past messages again with retryCount + 1."""
@@ -235,6 +240,7 @@ def routes(service: Service) -> list[Route]:
             "/envelopes/{envelope}/recipients/{recipient}/session/{action}",
             browsers.act,
         ),
+        ("GET", "/webhooks/withheld", control.get_withheld),
         ("POST", "/webhooks/flush", control.flush),
         ("POST", "/webhooks/{envelope}/redeliver", control.redeliver),
     ]

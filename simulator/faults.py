@@ -14,29 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.plans import STATUSES, BadPlan, LostAnswers, Span, Target, span_s
+from simulator.webhook_plans import WebhookPlan, span_ms
 
 SECONDS_MAX = 1_000_000
 LATE_MAX_S = 30.0
 LOOKUP_LAG_MAX_S = 60.0
 REFUSE_MAX_S = 60.0
 OUTAGE_MODES = ("error", "drop", "hang", "refuse")
-
-
-@dataclass
-class WebhookPlan:
-    """How Connect messages travel: late by a random time, some twice, hence out of order.
-
-    Latency of 10-15 s is reported (docusign_rest #133); repeats are normal operation (SPEC
-    ConnectPublish_PutConnectRetryByEnvelope); no order across events is promised anywhere.
-    """
-
-    delay_ms: tuple[int, int] = (0, 0)
-    duplicate_rate: float = 0.0
-    paused: bool = False
-    retry_ms: int = 200
-    max_tries: int = 8
-    timeout_s: float = 5.0
-    seed: int | None = None
 
 
 POLICIES = ("one-per-envelope", "one-per-recipient", "off")
@@ -215,7 +199,7 @@ class Harms:
         known |= {"revoke_tokens", "late_max_s", "lookup_lag_s", "outage"}
         if unknown := raw.keys() - known:
             raise BadPlan(f"there is no harm {sorted(unknown)[0]!r}")
-        span = _span(raw["processing_ms"]) if "processing_ms" in raw else self.processing_ms
+        span = span_ms(raw["processing_ms"]) if "processing_ms" in raw else self.processing_ms
         late_max_s = self.late_max_s
         if "late_max_s" in raw:
             late_max_s = _above_zero(raw["late_max_s"], "late_max_s")
@@ -224,7 +208,7 @@ class Harms:
             if not isinstance(raw["lost_answers"], list):
                 raise BadPlan("lost_answers is a list of plans")
             plans = [LostAnswers.parse(p, late_max_s) for p in raw["lost_answers"]]
-        webhooks = _webhooks(self.webhooks, raw.get("webhooks", {}))
+        webhooks = self.webhooks.patched(raw.get("webhooks", {}))
         sessions = self.sessions.patched(raw.get("sessions", {}))
         lag = self.lookup_lag_s
         if "lookup_lag_s" in raw:
@@ -243,12 +227,11 @@ class Harms:
 
     def view(self) -> dict[str, Any]:
         """JSON form of all switches."""
-        webhooks = {**self.webhooks.__dict__, "delay_ms": list(self.webhooks.delay_ms)}
         return {
             "overlap": self.overlap,
             "processing_ms": list(self.processing_ms),
             "seed": self.seed,
-            "webhooks": webhooks,
+            "webhooks": self.webhooks.view(),
             "lost_answers": [p.view() for p in self.lost_answers],
             "sessions": {**self.sessions.__dict__},
             "late_max_s": self.late_max_s,
@@ -265,35 +248,3 @@ def _above_zero(raw: Any, what: str) -> float:
     if not 0 < number <= SECONDS_MAX:
         raise BadPlan(f"{what} is a number above 0 and at most {SECONDS_MAX}, not {raw!r}")
     return number
-
-
-def _span(raw: Any) -> tuple[int, int]:
-    match raw:
-        case [int(low), int(high)] if 0 <= low <= high:
-            return low, high
-    raise BadPlan(f"{raw!r} is not a span of milliseconds: give [min, max] with 0 <= min <= max")
-
-
-def _webhooks(current: WebhookPlan, raw: Any) -> WebhookPlan:
-    if not isinstance(raw, dict):
-        raise BadPlan("webhooks is an object")
-    if unknown := raw.keys() - current.__dict__.keys():
-        raise BadPlan(f"webhooks has no {sorted(unknown)[0]!r}")
-    values = {**current.__dict__, **raw}
-    if "delay_ms" in raw:
-        values["delay_ms"] = _span(raw["delay_ms"])
-    try:
-        plan = WebhookPlan(
-            values["delay_ms"],
-            float(values["duplicate_rate"]),
-            bool(values["paused"]),
-            int(values["retry_ms"]),
-            int(values["max_tries"]),
-            float(values["timeout_s"]),
-            None if values["seed"] is None else int(values["seed"]),
-        )
-    except (TypeError, ValueError):
-        raise BadPlan("a number of webhooks is malformed") from None
-    if not 0 <= plan.duplicate_rate <= 1 or plan.max_tries < 1 or plan.timeout_s <= 0:
-        raise BadPlan("webhooks: duplicate_rate is 0 to 1, max_tries 1 or more, timeout_s above 0")
-    return plan

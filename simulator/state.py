@@ -16,11 +16,11 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from simulator.connect import Subscription
 from simulator.ledger import Account
 from simulator.model import Envelope
 from simulator.plans import BadPlan
 from simulator.service import Service
+from simulator.subscriptions import Subscription
 
 SAVE_EVERY_S = 1.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simulator.connect import Connect
 from simulator.ledger import Fault, Ledger
 from simulator.limits import Limits
 from simulator.model import RECIPIENT_KINDS, Envelope, Recipient, stamp
@@ -87,7 +88,7 @@ def ledger_truth(
     ledger: Ledger,
     account_id: str | None,
     calls: bool,
-    deliveries: dict[str, int],
+    connect: Connect,
     sessions: Sessions,
     limits: Limits,
 ) -> dict[str, Any]:
@@ -106,7 +107,8 @@ def ledger_truth(
         ],
         "writes": [w.truth() for w in writes],
         "mails": [m for m in ledger.mails if account_id in (None, m["accountId"])],
-        "deliveries": deliveries,
+        "deliveries": connect.view(),
+        "withheld": connect.withheld(account_id),
         "lost_updates": lost,
         "lost_update_count": len(lost),
         "overlaps": sum(overlaps),

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from simulator.connect import truthy
 from simulator.dialect.shapes import whole
 from simulator.errors import invalid_body, invalid_parameter, wrong_status
 from simulator.ledger import Call, Mint, Write
 from simulator.model import EDITABLE, Definition, Envelope
 from simulator.oauth import Principal
 from simulator.service import Service
+from simulator.subscriptions import truthy
 
 T = TypeVar("T")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.connect import reachable
 from simulator.dialect.context import Answer, Context
 from simulator.dialect.shapes import whole
 from simulator.errors import invalid_body, not_in_sequence, unknown_recipient, wrong_status
 from simulator.model import IN_PROCESS, Envelope, Recipient
 from simulator.sessions import PING_S_DEFAULT, View
+from simulator.subscriptions import reachable
 
 CLIENT_USER_ID_LIMIT = 100
 PING_S_MIN, PING_S_MAX = 60, 1200

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 
 from simulator.app import build_app
-from simulator.faults import Harms, WebhookPlan
+from simulator.faults import Harms
 from simulator.service import Options, Service
+from simulator.webhook_plans import WebhookPlan
 from tests.openapi import OpenApi
 
 ACCOUNT = "acc-1"
@@ -54,15 +55,21 @@ def definition(*signers: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 class Listener:
-    """A webhook listener; `refusals` makes it answer 503 that many times first."""
+    """A webhook listener; `refusals` makes it answer 503 that many times first.
+
+    `answer` takes all requests itself.
+    """
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.headers: list[httpx.Headers] = []
         self.refusals = 0
+        self.answer: Callable[[httpx.Request], httpx.Response] | None = None
         self.arrived = asyncio.Event()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.answer is not None:
+            return self.answer(request)
         if self.refusals:
             self.refusals -= 1
             return httpx.Response(503)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import itertools
 
-from simulator.connect import plan_delays
-from simulator.faults import WebhookPlan
+import httpx
+import pytest
+
+from simulator.plans import BadPlan
+from simulator.webhook_plans import WebhookPlan, fate_of, from_option, plan_delays
 from tests.openapi import OpenApi
 from tests.simulator.desk import ACCOUNT, PDF, Desk, person
 
@@ -186,3 +190,154 @@ def test_the_plan_depends_on_seed_and_place_alone() -> None:
     assert all(0.01 <= delay <= 0.5 for delays in first for delay in delays)
     many = [plan_delays(plan, 7, 1, n, 0) for n in range(2000)]
     assert 0.25 < sum(len(d) > 1 for d in many) / 2000 < 0.35
+
+
+def test_one_event_s_share_says_nothing_of_the_others() -> None:
+    """The most exact name counts, shares of one action draw apart from another's, and the same
+    place and seed have the same fate."""
+    plan = WebhookPlan().patched(
+        {"withhold": {"*": 0.3, "recipient-*": 0, "recipient-completed": 1}, "late": 0.5}
+    )
+    fates = {
+        event: [fate_of(plan, 3, envelope, n, event) for envelope in range(40) for n in range(40)]
+        for event in ("envelope-sent", "recipient-sent", "recipient-completed")
+    }
+    assert all(f.withheld for f in fates["recipient-completed"])
+    assert not any(f.withheld for f in fates["recipient-sent"])
+    drawn = fates["envelope-sent"]
+    assert 0.25 < sum(f.withheld for f in drawn) / len(drawn) < 0.35
+    assert 0.1 < sum(f.withheld and f.late_s > 0 for f in drawn) / len(drawn) < 0.2
+    assert drawn == [fate_of(plan, 3, e, n, "envelope-sent") for e in range(40) for n in range(40)]
+
+
+async def test_what_is_withheld_never_comes_and_stands_in_the_ledger_of_truth(desk: Desk) -> None:
+    """Not on a redelivery either; delivered and withheld together are all that happened."""
+    await desk.harms(webhooks={"withhold": 0.4}, seed=11)
+    envelopes = [await desk.create(eventNotification=hook()) for _ in range(6)]
+    for envelope in envelopes:
+        await desk.act(envelope, "1", "sign")
+        await desk.http.post(f"/simulator/webhooks/{envelope}/redeliver")
+    await desk.flush()
+    came = {(m["data"]["envelopeId"], m["event"]) for m in desk.listener.messages}
+    answer = await desk.http.get("/simulator/webhooks/withheld", params={"account": ACCOUNT})
+    withheld = {(e["envelopeId"], e["event"]) for e in answer.json()["withheld"]}
+    assert withheld
+    assert came
+    assert not came & withheld
+    lived = (event for event in EVENTS if event != "envelope-corrected")
+    assert came | withheld == set(itertools.product(envelopes, lived))
+    ledger = await desk.ledger()
+    assert ledger["withheld"] == answer.json()["withheld"]
+    assert ledger["deliveries"]["withheld"] == answer.json()["count"] == len(withheld)
+    other = await desk.http.get("/simulator/webhooks/withheld", params={"account": "other"})
+    assert other.json() == {"withheld": [], "count": 0}
+
+
+async def test_a_message_that_is_held_back_comes_after_the_next(desk: Desk) -> None:
+    """And after its bound where no other follows."""
+    await desk.harms(webhooks={"reorder": {"envelope-created": 1}, "reorder_ms": 60_000})
+    await desk.create(eventNotification={**hook(), "events": ["envelope-created", "envelope-sent"]})
+    await desk.flush()
+    assert desk.listener.events == ["envelope-sent", "envelope-created"]
+    await desk.harms(webhooks={"reorder_ms": 1})
+    await desk.create(eventNotification={**hook(), "events": ["envelope-created"]})
+    await desk.flush()
+    assert desk.listener.events[2:] == ["envelope-created"]
+
+
+async def test_chosen_events_come_late(desk: Desk) -> None:
+    late = {"late": {"envelope-created": 1}, "late_ms": [80, 80]}
+    await desk.harms(webhooks=late)
+    await desk.create(eventNotification={**hook(), "events": ["envelope-created", "envelope-sent"]})
+    await desk.flush()
+    assert desk.listener.events == ["envelope-sent", "envelope-created"]
+
+
+async def test_a_repeated_message_has_another_retry_count_and_signature(desk: Desk) -> None:
+    """As when the listener's 2xx was lost: the same event, signed anew over other bytes."""
+    path = f"/simulator/accounts/{ACCOUNT}/hmac-keys"
+    await desk.http.post(path, json={"key": "k"})
+    await desk.harms(webhooks={"repeat": 1})
+    await desk.create(eventNotification={**hook(), "events": ["envelope-created"]})
+    await desk.flush()
+    first, again = desk.listener.messages
+    assert {**first, "retryCount": 1} == again
+    headers = [h["x-docusign-signature-1"] for h in desk.listener.headers]
+    assert headers == [_signed("k", body) for body in desk.listener.bodies]
+    assert headers[0] != headers[1]
+
+
+@pytest.mark.parametrize("share", ["wrong_signature", "retired_signature"])
+async def test_a_badly_signed_message_is_good_at_the_next_try(desk: Desk, share: str) -> None:
+    """The first try bears a signature of no active key, of the removed one where that is asked."""
+    path = f"/simulator/accounts/{ACCOUNT}/hmac-keys"
+    old = (await desk.http.post(path, json={"key": "old"})).json()["id"]
+    await desk.http.post(path, json={"key": "new"})
+    await desk.http.delete(f"{path}/{old}")
+    await desk.harms(webhooks={share: 1})
+    seen: list[tuple[bytes, str]] = []
+
+    def check(request: httpx.Request) -> httpx.Response:
+        given = request.headers["x-docusign-signature-1"]
+        seen.append((request.content, given))
+        return httpx.Response(200 if given == _signed("new", request.content) else 401)
+
+    desk.listener.answer = check
+    await desk.create(eventNotification={**hook(), "events": ["envelope-created"]})
+    await desk.flush()
+    (bad_body, bad), (good_body, good) = seen
+    assert good == _signed("new", good_body)
+    assert bad != _signed("new", bad_body)
+    assert (bad == _signed("old", bad_body)) is (share == "retired_signature")
+    deliveries = (await desk.ledger())["deliveries"]
+    assert (deliveries["delivered"], deliveries["failed"], deliveries[f"{share}s"]) == (1, 1, 1)
+
+
+async def test_gathered_messages_leave_together(desk: Desk) -> None:
+    """Nothing leaves before the next stroke, then all of it does."""
+    await desk.harms(webhooks={"gather_ms": 1_000_000})
+    await desk.create(eventNotification=hook())
+    waiting = await desk.http.post("/simulator/webhooks/flush", json={"timeout_s": 0.05})
+    assert (waiting.json()["pending"], desk.listener.bodies) == (3, [])
+    await desk.harms(webhooks={"gather_ms": 20})
+    await desk.create(eventNotification={**hook(), "events": ["envelope-sent"]})
+    await asyncio.wait_for(desk.listener.arrived.wait(), 10)
+    assert desk.listener.events == ["envelope-sent"]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"withhold": 1.5},
+        {"withhold": {"envelope-melted": 1}},
+        {"withhold": {"*": "often"}},
+        {"late": True},
+        {"late_ms": [5, 1]},
+        {"reorder_ms": -1},
+        {"gather_ms": 0.5},
+        {"gather_ms": "nan"},
+        {"duplicate_rate": None},
+        {"lose": 1},
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(plan: dict[str, object]) -> None:
+    with pytest.raises(BadPlan):
+        WebhookPlan().patched(plan)
+
+
+def test_the_option_says_what_the_control_api_says() -> None:
+    text = "delay=5:9,duplicate=0.5,withhold=0.3,withhold@envelope-completed=1,late-ms=7,gather=40"
+    assert WebhookPlan().patched(from_option(text)) == WebhookPlan(
+        delay_ms=(5, 9),
+        duplicate_rate=0.5,
+        withhold={"*": 0.3, "envelope-completed": 1.0},
+        late_ms=(7, 7),
+        gather_ms=40,
+    )
+    for bad in ("withhold", "lose=1", "delay=x", "withhold@=1,delay"):
+        with pytest.raises(BadPlan):
+            from_option(bad)
+
+
+def _signed(key: str, body: bytes) -> str:
+    return base64.b64encode(hmac.new(key.encode(), body, hashlib.sha256).digest()).decode()
