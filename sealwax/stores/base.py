@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -56,6 +56,22 @@ class RegistryRow:
     run_id: str = ""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class EnvelopeName:
+    """Whose webhooks are forwarded together and in order."""
+
+    account: str
+    provider_envelope_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Registry rows by the token of their webhook address, and by the envelope bound to them."""
+
+    by_token: Mapping[str, RegistryRow]
+    by_envelope: Mapping[EnvelopeName, RegistryRow]
+
+
 class Registry(Protocol):
     """Who owns which envelope, and whether a bridge is up to hear of its signers.
 
@@ -98,6 +114,12 @@ class Registry(Protocol):
 
     async def by_business_key(self, account: str, digest: str) -> RegistryRow | None:
         """The row of this business key (``keys.business_key_digest``)."""
+        ...
+
+    async def located(
+        self, tokens: Collection[str], envelopes: Collection[EnvelopeName]
+    ) -> Located:
+        """The rows of many addresses and envelopes at once. Those without a row are left out."""
         ...
 
     async def beat(self, process: str, now: datetime) -> None:
@@ -263,14 +285,6 @@ class JournalCounts:
         """How many webhooks the journal holds, those in the spool included."""
         undelivered = self.pending + self.parked + self.quarantined + self.spooled
         return undelivered + self.delivered + self.late + self.discarded
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class EnvelopeName:
-    """Whose webhooks are forwarded together and in order."""
-
-    account: str
-    provider_envelope_id: str
 
 
 @dataclass(frozen=True, slots=True)

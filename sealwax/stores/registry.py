@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,8 @@ import apsw
 from sealwax.stores.base import (
     BEAT_GAP_S,
     BoundElsewhere,
+    EnvelopeName,
+    Located,
     NotRegistered,
     RegistryConflict,
     RegistryRow,
@@ -53,6 +55,7 @@ _SELECT = """
 SELECT account, provider, workflow_id, routing_token, coalesce(provider_envelope_id, ''),
        final_status, created_at, run_id, business_key_digest
 FROM envelope WHERE """
+_OF_ENVELOPE = "account = ? AND provider_envelope_id = ?"
 
 
 def open_registry(path: Path) -> SqliteRegistry:
@@ -115,9 +118,7 @@ class SqliteRegistry:
 
         def work() -> RegistryRow:
             row = self._needed(workflow_id)
-            other = self._one(
-                "account = ? AND provider_envelope_id = ?", (row.account, provider_envelope_id)
-            )
+            other = self._one(_OF_ENVELOPE, (row.account, provider_envelope_id))
             if other is not None and other.workflow_id != workflow_id:
                 raise BoundElsewhere(
                     f"envelope {provider_envelope_id} is bound to {other.workflow_id};"
@@ -155,13 +156,28 @@ class SqliteRegistry:
 
     async def by_envelope(self, account: str, provider_envelope_id: str) -> RegistryRow | None:
         """See ``Registry.by_envelope``."""
-        return await self._read(
-            "account = ? AND provider_envelope_id = ?", (account, provider_envelope_id)
-        )
+        return await self._read(_OF_ENVELOPE, (account, provider_envelope_id))
 
     async def by_business_key(self, account: str, digest: str) -> RegistryRow | None:
         """See ``Registry.by_business_key``."""
         return await self._read("account = ? AND business_key_digest = ?", (account, digest))
+
+    async def located(
+        self, tokens: Collection[str], envelopes: Collection[EnvelopeName]
+    ) -> Located:
+        """See ``Registry.located``. One visit of the thread, however many are asked for."""
+
+        def work() -> Located:
+            by_token = {t: self._one("routing_token = ?", (t,)) for t in tokens}
+            by_envelope = {
+                e: self._one(_OF_ENVELOPE, (e.account, e.provider_envelope_id)) for e in envelopes
+            }
+            return Located(
+                {token: row for token, row in by_token.items() if row is not None},
+                {name: row for name, row in by_envelope.items() if row is not None},
+            )
+
+        return await self._in_thread(work)
 
     async def beat(self, process: str, now: datetime) -> None:
         """See ``Registry.beat``."""

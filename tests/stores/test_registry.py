@@ -17,6 +17,7 @@ from sealwax import keys
 from sealwax.stores import sqlite
 from sealwax.stores.base import (
     BoundElsewhere,
+    EnvelopeName,
     NotRegistered,
     Registry,
     RegistryConflict,
@@ -204,3 +205,14 @@ def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None
         open_registry(text)
     with pytest.raises(StoreUnusable):
         open_registry(text / "below" / "registry.db")
+
+
+async def test_many_are_found_at_once_as_one_by_one(registry: Registry) -> None:
+    """What is not there is left out; another account's envelope of that id is another."""
+    rows = [await put(registry, f"order-{i}") for i in range(3)]
+    await registry.bind(rows[0].workflow_id, "env-0")
+    names = [EnvelopeName("acme", "env-0"), EnvelopeName("acme", "x"), EnvelopeName("b", "env-0")]
+    found = await registry.located([rows[1].routing_token, "nobody"], names)
+    assert found.by_token == {rows[1].routing_token: rows[1]}
+    assert found.by_envelope == {names[0]: await registry.by_envelope("acme", "env-0")}
+    assert (await registry.located([], [])).by_envelope == {}
