@@ -1,270 +1,359 @@
-"""The journal of webhooks in one SQLite file: one writing connection, one thread, group commit.
+"""The journal of webhooks in one SQLite file, for the bridge and the forwarders of one machine.
 
-Whatever waits when the thread turns to it is written in one transaction, so the cost of a sync is
-shared by all who wait, and an answer still means that the bytes are on disk.
-
-Headers and body are sealed, each bound to its row's account, token and event key. The columns by
-which rows are found hold digests, provider's ids and names of event kinds, and stand in clear.
+Each process has one writing connection in one thread with group commit (``group_writer``), and one
+for reading in another. The bridge's commits are synced; a forwarder's need not be, because what it
+forgets in a power failure it sends again, and that changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import queue
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import apsw
 
-from sealwax.crypto import CryptoError, Keyring, SealBroken, open_sealed, seal
+from sealwax.crypto import CryptoError, Keyring
+from sealwax.stores import journal_schema as sql
 from sealwax.stores.base import (
     Appended,
     EnvelopeName,
+    ForwarderBeat,
     JournalCounts,
+    JournalEntry,
+    JournalHealth,
     JournalRow,
+    RefusedWebhook,
+    Retention,
     StoreError,
-    StoreFull,
     Webhook,
+    WebhookFilter,
     WebhookState,
 )
-from sealwax.stores.sqlite import open_reader, open_writer
+from sealwax.stores.group_writer import GroupWriter
+from sealwax.stores.journal_appending import append_group
+from sealwax.stores.journal_pruning import PruneStep, forget_steps, prune_steps
+from sealwax.stores.journal_refusals import RefusalValve
+from sealwax.stores.journal_rows import (
+    delivery_to_write,
+    entry_of,
+    meant,
+    refused_of,
+    row_of,
+    time_or_none,
+)
+from sealwax.stores.journal_sealing import microseconds, seal_refused, time_of
+from sealwax.stores.sqlite import check_whole, open_reader, open_writer, rows, wait_briefly
 
 T = TypeVar("T")
 
-APPLICATION_ID = 0x53574A32
-GROUP_MAX = 512
 WAITING_MAX = 20_000
 WAITING_BYTES_MAX = 256 * 1024 * 1024
 READ_BYTES_MAX = 16 * 1024 * 1024
 DUE_ROWS_PER_ENVELOPE = 20
+DUE_STEPS_PER_ENVELOPE = 4
 SEALED_IN_LINE_BYTES = 256 * 1024
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS webhook (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL,
-    token TEXT NOT NULL,
-    event_key TEXT NOT NULL,
-    provider TEXT NOT NULL,
-    event_name TEXT NOT NULL,
-    provider_envelope_id TEXT NOT NULL,
-    headers BLOB NOT NULL,
-    body BLOB NOT NULL,
-    received_at TEXT NOT NULL,
-    state TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    retry_at TEXT,
-    duplicates INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (account, token, event_key)
-) STRICT;
-CREATE INDEX IF NOT EXISTS webhook_undelivered
-    ON webhook (account, provider_envelope_id, id) WHERE state IN ('pending', 'parked');
-CREATE INDEX IF NOT EXISTS webhook_pending ON webhook (id) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS webhook_parked
-    ON webhook (retry_at) WHERE state = 'parked' AND retry_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
-CREATE TRIGGER IF NOT EXISTS tally_new AFTER INSERT ON webhook BEGIN
-    INSERT INTO tally VALUES (new.state, 1) ON CONFLICT DO UPDATE SET count = count + 1;
-END;
-CREATE TRIGGER IF NOT EXISTS tally_moved AFTER UPDATE OF state ON webhook
-WHEN old.state != new.state BEGIN
-    UPDATE tally SET count = count - 1 WHERE name = old.state;
-    INSERT INTO tally VALUES (new.state, 1) ON CONFLICT DO UPDATE SET count = count + 1;
-END;
-CREATE TRIGGER IF NOT EXISTS tally_duplicate AFTER UPDATE OF duplicates ON webhook BEGIN
-    INSERT INTO tally VALUES ('duplicates', new.duplicates - old.duplicates)
-        ON CONFLICT DO UPDATE SET count = count + excluded.count;
-END;
-CREATE TRIGGER IF NOT EXISTS tally_rerouted AFTER UPDATE OF reason ON webhook
-WHEN new.reason = 'rerouted' AND old.reason != 'rerouted' BEGIN
-    INSERT INTO tally VALUES ('rerouted', 1) ON CONFLICT DO UPDATE SET count = count + 1;
-END;
-"""
-_APPEND = """
-INSERT INTO webhook (account, token, event_key, provider, event_name, provider_envelope_id,
-                     headers, body, received_at, state, reason)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (account, token, event_key) DO UPDATE SET duplicates = duplicates + 1
-RETURNING id, duplicates
-"""
-_SELECT = """
-SELECT id, attempts, duplicates, account, provider, token, event_key, event_name,
-       provider_envelope_id, headers, body, received_at, state, reason, retry_at
-FROM webhook WHERE """
-# The oldest rows only: after a long outage the backlog is large, and this is asked again and again.
-_DUE = """
-SELECT account, provider_envelope_id FROM (
-    SELECT * FROM (SELECT account, provider_envelope_id, id FROM webhook
-                   WHERE state = 'pending' ORDER BY id LIMIT :rows)
-    UNION ALL
-    SELECT * FROM (SELECT account, provider_envelope_id, id FROM webhook
-                   WHERE state = 'parked' AND retry_at IS NOT NULL AND retry_at <= :now
-                   ORDER BY retry_at LIMIT :rows)
-) GROUP BY account, provider_envelope_id ORDER BY min(id) LIMIT :limit
-"""
+CHECK_S = 5.0
+BEATS_S = 3600.0
+LOOK_FIRST_S = 0.02
+LOOK_MAX_S = 0.06
+LOOK_CLOSELY_S = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One piece of a transaction, and who waits for it. It may be run twice, after a rollback."""
+def open_journal(
+    path: Path,
+    keyring: Keyring,
+    *,
+    synced: Literal["full", "normal"] = "full",
+    check_s: float = CHECK_S,
+) -> SqliteJournal:
+    """The journal in this file, made where it is not there. Raises ``StoreUnusable``.
 
-    work: Callable[[apsw.Connection], Any]
-    size_bytes: int
-    done: Future[Any]
-
-
-def open_journal(path: Path, keyring: Keyring) -> SqliteJournal:
-    """The journal in this file, made where it is not there. Raises ``StoreUnusable``."""
-    writer = open_writer(path, _SCHEMA, APPLICATION_ID)
-    return SqliteJournal(writer, open_reader(path), keyring)
+    ``synced``: what SQLite calls ``synchronous``; ``normal`` is for forwarders. ``check_s`` bounds
+    how long the file is looked through for damage before it is used; 0 does without.
+    """
+    writer = open_writer(path, sql.SCHEMA, sql.APPLICATION_ID)
+    try:
+        if check_s > 0:
+            check_whole(writer, path, check_s)
+        wait_briefly(writer)
+        writer.pragma("synchronous", synced)
+        reader = open_reader(path)
+    except BaseException:
+        writer.close()
+        raise
+    return SqliteJournal(writer, reader, keyring)
 
 
 class SqliteJournal:
-    """See ``stores.base.Journal``. Readers have a connection and a thread of their own."""
+    """See ``stores.base.Journal``."""
 
     def __init__(self, writer: apsw.Connection, reader: apsw.Connection, keyring: Keyring) -> None:
         self._keyring = keyring
-        self._writer = writer
+        self._connection = writer
         self._reader = reader
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._waiting_lock = threading.Lock()
-        self._waiting = 0
-        self._waiting_bytes = 0
-        self._closed = False
+        self._writer = GroupWriter(writer, "journal", WAITING_MAX, WAITING_BYTES_MAX)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
-        self._writing = threading.Thread(target=self._write_all, name="journal", daemon=True)
-        self._writing.start()
+        self._valve = RefusalValve()
+        self._refusing: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._look_from = EnvelopeName("", "")
+        self._log = Path(f"{reader.filename}-wal")
+        self._log_seen: tuple[int, int] | None = None
+        self._arrivals = reader.execute(sql.ARRIVED).fetchall()[0]
 
     async def append(self, webhook: Webhook) -> Appended:
         """See ``Journal.append``."""
         if len(webhook.body) > SEALED_IN_LINE_BYTES:
-            values = await asyncio.to_thread(_values, webhook, self._keyring)
+            delivery = await asyncio.to_thread(delivery_to_write, webhook, self._keyring)
         else:
-            values = _values(webhook, self._keyring)
+            delivery = delivery_to_write(webhook, self._keyring)
+        return await self._writer.do(append_group, delivery, len(webhook.body), bounded=True)
 
-        def work(connection: apsw.Connection) -> Appended:
-            found = connection.execute(_APPEND, values).fetchall()
-            row_id, duplicates = cast(tuple[int, int], found[0])
-            return Appended(row_id, duplicates > 0)
+    def refuse(self, refused: RefusedWebhook) -> None:
+        """See ``Journal.refuse``."""
+        if self._closed or not self._valve.lets_in(refused.account):
+            return
+        kept = self._valve.cut(refused)
+        sealed = seal_refused(self._keyring, kept.account, kept.headers, kept.body)
+        at_us = microseconds(kept.received_at)
+        values = (kept.account, kept.status, kept.reason, kept.size_bytes, at_us, sealed)
+        task = asyncio.create_task(self._keep_refused(values))
+        self._refusing.add(task)
+        task.add_done_callback(self._refusing.discard)
 
-        return await self._write(work, len(webhook.body), bounded=True)
+    async def refused(self, account: str | None, limit: int) -> tuple[RefusedWebhook, ...]:
+        """See ``Journal.refused``."""
+
+        def work() -> list[RefusedWebhook]:
+            found = self._reader.execute(sql.REFUSED, {"account": account, "limit": limit})
+            return [refused_of(row, self._keyring) for row in found]
+
+        return tuple(await self._in_reader(work))
 
     async def due(self, now: datetime, limit: int) -> tuple[EnvelopeName, ...]:
         """See ``Journal.due``."""
-        found = await self._read(
-            _DUE, {"now": _time(now), "limit": limit, "rows": limit * DUE_ROWS_PER_ENVELOPE}
-        )
-        return tuple(EnvelopeName(str(account), str(envelope)) for account, envelope in found)
+        return tuple(await self._in_reader(lambda: self._due(microseconds(now), limit)))
+
+    async def claim(
+        self, forwarder: str, now: datetime, hold_s: float, limit: int
+    ) -> tuple[EnvelopeName, ...]:
+        """See ``Journal.claim``."""
+        now_us = microseconds(now)
+        due = await self._in_reader(lambda: self._due(now_us, limit))
+        if not due:
+            return ()
+        until_us = now_us + round(hold_s * 1e6)
+        claims = [
+            {
+                "account": name.account,
+                "envelope": name.provider_envelope_id,
+                "forwarder": forwarder,
+                "until": until_us,
+                "now": now_us,
+            }
+            for name in due
+        ]
+        got = await self._writer.do(_claim, claims)
+        return tuple(name for name, given in zip(due, got, strict=True) if given)
+
+    async def release(self, forwarder: str, envelopes: Iterable[EnvelopeName]) -> None:
+        """See ``Journal.release``."""
+        values = [(name.account, name.provider_envelope_id, forwarder) for name in envelopes]
+        if values:
+            await self._writer.do(_release, values)
+
+    async def arrived(self, timeout_s: float) -> bool:
+        """See ``Journal.arrived``."""
+        end = time.monotonic() + timeout_s
+        wait_s, looked_at = LOOK_FIRST_S, 0.0
+        while True:
+            now = time.monotonic()
+            # The log's time tells of nearly every commit and costs next to nothing to ask.
+            if self._log_moved() or now - looked_at >= LOOK_CLOSELY_S:
+                looked_at = now
+                (arrivals,) = await self._read(sql.ARRIVED)
+                if arrivals != self._arrivals:
+                    self._arrivals = arrivals
+                    return True
+            if now >= end:
+                return False
+            await asyncio.sleep(min(wait_s, end - now))
+            wait_s = min(LOOK_MAX_S, wait_s * 1.1)
 
     async def undelivered(
         self, envelope: EnvelopeName, after: int, limit: int
     ) -> tuple[JournalRow, ...]:
         """See ``Journal.undelivered``."""
-        return await self._rows(
-            "state IN ('pending', 'parked') AND account = ? AND provider_envelope_id = ?"
-            " AND id > ? ORDER BY id LIMIT ?",
-            (envelope.account, envelope.provider_envelope_id, after, limit),
-        )
+        named = {"account": envelope.account, "envelope": envelope.provider_envelope_id}
+        return await self._rows(sql.UNDELIVERED, {**named, "after": after, "limit": limit})
 
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
         """See ``Journal.pending``."""
-        return await self._rows("state = 'pending' ORDER BY id LIMIT ?", (limit,))
+        return await self._rows(sql.PENDING, (limit,))
 
     async def next_due(self) -> datetime | None:
         """See ``Journal.next_due``."""
         found = await self._read(
-            "SELECT min(retry_at) FROM webhook WHERE state = 'parked' AND retry_at IS NOT NULL"
+            "SELECT min(retry_us) FROM webhook WHERE state = 'parked' AND retry_us IS NOT NULL"
         )
-        return datetime.fromisoformat(str(found[0][0])) if found[0][0] else None
+        return time_or_none(found[0][0])
 
     async def mark(self, ids: Iterable[int], state: WebhookState, reason: str = "") -> None:
         """See ``Journal.mark``."""
-        values = [(state, reason, row_id) for row_id in ids]
-
-        def work(connection: apsw.Connection) -> None:
-            connection.executemany(
-                "UPDATE webhook SET state = ?, reason = ?, retry_at = NULL WHERE id = ?", values
-            )
-
-        await self._write(work)
+        await self._writer.do(_mark, (state, reason, json.dumps(list(ids))))
 
     async def park(self, ids: Sequence[int], retry_at: datetime, reason: str) -> None:
         """See ``Journal.park``."""
-        values = [(_time(retry_at), reason, row_id) for row_id in ids]
+        await self._writer.do(_park, (microseconds(retry_at), reason, json.dumps(list(ids))))
 
-        def work(connection: apsw.Connection) -> None:
-            connection.executemany(
-                "UPDATE webhook SET state = 'parked', retry_at = ?, reason = ?,"
-                " attempts = attempts + 1 WHERE id = ?",
-                values,
-            )
+    async def find(self, wanted: WebhookFilter, after: int, limit: int) -> tuple[JournalEntry, ...]:
+        """See ``Journal.find``."""
+        where, values = meant(wanted)
+        values = {**values, "after": after, "limit": limit}
+        text = f"{sql.ENTRIES}{where} AND w.id > :after ORDER BY w.id LIMIT :limit"
+        return tuple(entry_of(found) for found in await self._read(text, values))
 
-        await self._write(work)
+    async def count(self, wanted: WebhookFilter) -> int:
+        """See ``Journal.count``."""
+        where, values = meant(wanted)
+        found = await self._read(f"SELECT count(*) FROM webhook w WHERE {where}", values)
+        return int(found[0][0])
+
+    async def row(self, row_id: int) -> JournalRow | None:
+        """See ``Journal.row``."""
+        found = await self._rows(sql.ROW, (row_id,))
+        return found[0] if found else None
+
+    async def prune(self, now: datetime, retention: Retention) -> int:
+        """See ``Journal.prune``."""
+        step = PruneStep.first(now, retention)
+        while not step.ended:
+            step = await self._small_step(prune_steps, step)
+        while await self._small_step(forget_steps, step):
+            pass
+        return step.dropped
+
+    async def beat(self, forwarder: str, now: datetime, reaching: bool) -> None:
+        """See ``Journal.beat``."""
+        await self._writer.do(_beat, (forwarder, microseconds(now), int(reaching)))
 
     async def counts(self) -> JournalCounts:
         """See ``Journal.counts``."""
-        found = {str(n): cast(int, c) for n, c in await self._read("SELECT * FROM tally")}
-        return JournalCounts(
-            pending=found.get("pending", 0),
-            delivered=found.get("delivered", 0),
-            late=found.get("late", 0),
-            parked=found.get("parked", 0),
-            quarantined=found.get("quarantined", 0),
-            duplicates=found.get("duplicates", 0),
-            rerouted=found.get("rerouted", 0),
-        )
+        found = dict(await self._read("SELECT name, count FROM tally WHERE name != 'again'"))
+        return JournalCounts(**found)
+
+    async def health(self) -> JournalHealth:
+        """See ``Journal.health``."""
+
+        def work() -> list[JournalHealth]:
+            oldest = rows(self._reader, sql.OLDEST_PENDING)
+            ((size_bytes,),) = rows(self._reader, sql.USED_BYTES)
+            newest_us = round((time.time() - BEATS_S) * 1e6)
+            beats = tuple(
+                ForwarderBeat(name, time_of(at_us), bool(reaching))
+                for name, at_us, reaching in rows(self._reader, sql.BEATS, (newest_us,))
+            )
+            return [
+                JournalHealth(time_or_none(oldest[0][0] if oldest else None), size_bytes, beats)
+            ]
+
+        (health,) = await self._in_reader(work)
+        return health
 
     async def close(self) -> None:
         """See ``Journal.close``."""
         if self._closed:
             return
         self._closed = True
-        self._jobs.put(None)
-        await asyncio.to_thread(self._writing.join)
+        await asyncio.gather(*self._refusing)
+        await self._writer.close()
         await asyncio.get_running_loop().run_in_executor(self._reading, self._reader.close)
         self._reading.shutdown()
         # The last connection to close folds the log back into the file, so the reader goes first.
-        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._connection.close)
 
-    async def _write(
-        self, work: Callable[[apsw.Connection], T], size_bytes: int = 0, bounded: bool = False
-    ) -> T:
-        if self._closed:
-            raise StoreError("the journal is closed; open it again")
-        job = _Job(work, size_bytes, Future())
-        with self._waiting_lock:
-            full = self._waiting >= WAITING_MAX or (
-                self._waiting_bytes + size_bytes > WAITING_BYTES_MAX and self._waiting > 0
-            )
-            if bounded and full:
-                raise StoreFull("the journal's disk is too slow for what comes; try again later")
-            self._waiting += 1
-            self._waiting_bytes += size_bytes
-        self._jobs.put(job)
-        return cast(T, await asyncio.wrap_future(job.done))
+    async def _keep_refused(self, values: tuple[Any, ...]) -> None:
+        try:
+            await self._writer.do(_refuse, values)
+        except StoreError:
+            # It was answered already and nobody is owed it.
+            return
 
-    async def _rows(self, where: str, values: tuple[Any, ...]) -> tuple[JournalRow, ...]:
+    async def _small_step(self, work: Callable[[apsw.Connection, list[T]], list[Any]], v: T) -> Any:
+        began = time.monotonic()
+        outcome = await self._writer.do(work, v)
+        # As long for others as for this, so that nobody waits for more than one step.
+        await asyncio.sleep(time.monotonic() - began)
+        return outcome
+
+    def _log_moved(self) -> bool:
+        try:
+            stat = os.stat(self._log)
+        except OSError:
+            return True
+        seen = (stat.st_mtime_ns, stat.st_size)
+        moved, self._log_seen = seen != self._log_seen, seen
+        return moved
+
+    def _due(self, now_us: int, limit: int) -> list[EnvelopeName]:
+        rows_max = limit * DUE_ROWS_PER_ENVELOPE
+        held = {EnvelopeName(str(a), str(e)) for a, e in self._reader.execute(sql.HELD, (now_us,))}
+        found: list[EnvelopeName] = []
+        looked_at = 0
+        for account, envelope, count in self._reader.execute(
+            sql.DUE, {"now": now_us, "rows": rows_max}
+        ):
+            looked_at += count
+            name = EnvelopeName(str(account), str(envelope))
+            if name not in held and len(found) < limit:
+                found.append(name)
+        if len(found) < limit and looked_at >= rows_max:
+            # The oldest rows are those of envelopes that are held or few: look at others, by name.
+            self._add_by_name(found, held, limit)
+        return found
+
+    def _add_by_name(self, found: list[EnvelopeName], held: set[EnvelopeName], limit: int) -> None:
+        start = name = self._look_from
+        wrapped = False
+        for _ in range(limit * DUE_STEPS_PER_ENVELOPE):
+            key = (name.account, name.provider_envelope_id)
+            next_one = self._reader.execute(sql.NEXT_PENDING_OF, key).fetchall()
+            if not next_one:
+                if wrapped:
+                    break
+                name, wrapped = EnvelopeName("", ""), True
+                continue
+            name = EnvelopeName(*map(str, next_one[0]))
+            if name not in held and name not in found:
+                found.append(name)
+            if len(found) >= limit or (wrapped and name >= start):
+                break
+        self._look_from = name
+
+    async def _rows(
+        self, text: str, values: tuple[Any, ...] | dict[str, Any]
+    ) -> tuple[JournalRow, ...]:
         def work() -> list[JournalRow]:
-            rows: list[JournalRow] = []
+            read: list[JournalRow] = []
             size_bytes = 0
-            for found in self._reader.execute(_SELECT + where, values):
-                rows.append(_row(found, self._keyring))
-                size_bytes += len(rows[-1].webhook.body)
+            for found in self._reader.execute(text, values):
+                read.append(row_of(found, self._keyring))
+                size_bytes += len(read[-1].webhook.body)
                 if size_bytes >= READ_BYTES_MAX:
                     break
-            return rows
+            return read
 
         return tuple(await self._in_reader(work))
 
-    async def _read(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Any]:
-        return await self._in_reader(lambda: self._reader.execute(sql, values).fetchall())
+    async def _read(self, text: str, values: dict[str, Any] | None = None) -> list[Any]:
+        return await self._in_reader(lambda: self._reader.execute(text, values).fetchall())
 
     async def _in_reader(self, work: Callable[[], list[T]]) -> list[T]:
         def translated() -> list[T]:
@@ -273,110 +362,38 @@ class SqliteJournal:
             except (apsw.Error, CryptoError) as error:
                 raise StoreError(f"the journal cannot be read: {error}") from error
 
+        if self._closed:
+            raise StoreError("the journal is closed; open it again")
         return await asyncio.get_running_loop().run_in_executor(self._reading, translated)
 
-    def _write_all(self) -> None:
-        while (first := self._jobs.get()) is not None:
-            group, ended = [first], False
-            while len(group) < GROUP_MAX and not ended:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    ended = True
-                else:
-                    group.append(job)
-            self._commit(group)
-            if ended:
-                return
 
-    def _commit(self, group: list[_Job]) -> None:
-        try:
-            outcomes = self._transaction(group)
-        except Exception as error:
-            if len(group) > 1:
-                # One of them may be to blame: each alone, so that it fails nobody else's.
-                for job in group:
-                    self._commit([job])
-                return
-            outcomes = [StoreError(f"the journal cannot be written: {error}")]
-        with self._waiting_lock:
-            self._waiting -= len(group)
-            self._waiting_bytes -= sum(job.size_bytes for job in group)
-        for job, outcome in zip(group, outcomes, strict=True):
-            # A waiter that was cancelled is not told; what it asked for is done all the same.
-            if not job.done.set_running_or_notify_cancel():
-                continue
-            if isinstance(outcome, StoreError):
-                job.done.set_exception(outcome)
-            else:
-                job.done.set_result(outcome)
-
-    def _transaction(self, group: list[_Job]) -> list[Any]:
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            outcomes = [job.work(self._writer) for job in group]
-            self._writer.execute("COMMIT")
-        except BaseException:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            raise
-        return outcomes
+def _claim(connection: apsw.Connection, asked: list[list[dict[str, Any]]]) -> list[list[bool]]:
+    return [[bool(connection.execute(sql.CLAIM, c).fetchall()) for c in claims] for claims in asked]
 
 
-def _time(at: datetime) -> str:
-    # Texts of one zone and width, so that comparing texts compares times.
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+def _release(connection: apsw.Connection, asked: list[list[tuple[Any, ...]]]) -> list[None]:
+    connection.executemany(sql.RELEASE, [values for one in asked for values in one])
+    return [None] * len(asked)
 
 
-def _purpose(part: str, account: str, token: str, event_key: str) -> str:
-    return "\0".join(("journal", part, account, token, event_key))
+def _mark(connection: apsw.Connection, asked: list[tuple[Any, ...]]) -> list[None]:
+    connection.executemany(sql.MARK, asked)
+    return [None] * len(asked)
 
 
-def _values(webhook: Webhook, keyring: Keyring) -> tuple[apsw.SQLiteValue, ...]:
-    row = (webhook.account, webhook.token, webhook.event_key)
-    return (
-        webhook.account,
-        webhook.token,
-        webhook.event_key,
-        webhook.provider,
-        webhook.event_name,
-        webhook.provider_envelope_id,
-        seal(keyring, json.dumps(webhook.headers).encode(), _purpose("headers", *row)),
-        seal(keyring, webhook.body, _purpose("body", *row)),
-        _time(webhook.received_at),
-        webhook.state,
-        webhook.reason,
-    )
+def _park(connection: apsw.Connection, asked: list[tuple[Any, ...]]) -> list[None]:
+    connection.executemany(sql.PARK, asked)
+    return [None] * len(asked)
 
 
-def _row(found: tuple[Any, ...], keyring: Keyring) -> JournalRow:
-    (row_id, attempts, duplicates, account, provider, token, key, name, envelope, headers, body,
-     received_at, state, reason, retry_at) = found  # fmt: skip
-    try:
-        plain_headers = open_sealed(keyring, headers, _purpose("headers", account, token, key))
-        plain_body = open_sealed(keyring, body, _purpose("body", account, token, key))
-    except SealBroken:
-        # One damaged row must hold up no other: without a body its reader puts it aside. What is
-        # on disk stays as it is. A key that is missing is another matter: it can be brought back.
-        plain_headers, plain_body = b"[]", b""
-    return JournalRow(
-        id=row_id,
-        attempts=attempts,
-        duplicates=duplicates,
-        retry_at=datetime.fromisoformat(retry_at) if retry_at else None,
-        webhook=Webhook(
-            account=account,
-            provider=provider,
-            token=token,
-            event_key=key,
-            event_name=name,
-            provider_envelope_id=envelope,
-            headers=tuple((n, v) for n, v in json.loads(plain_headers)),
-            body=plain_body,
-            received_at=datetime.fromisoformat(received_at),
-            state=state,
-            reason=reason,
-        ),
-    )
+def _refuse(connection: apsw.Connection, asked: list[tuple[Any, ...]]) -> list[None]:
+    connection.executemany(sql.REFUSE, asked)
+    for account in {values[0] for values in asked}:
+        connection.execute(sql.REFUSED_TRIM, (account, RefusalValve.kept))
+    return [None] * len(asked)
+
+
+def _beat(connection: apsw.Connection, asked: list[tuple[Any, ...]]) -> list[None]:
+    connection.executemany(sql.BEAT, asked)
+    connection.execute(sql.FORGET_BEATS, (asked[0][1] - round(BEATS_S * 1e6),))
+    return [None] * len(asked)

@@ -1,26 +1,37 @@
 """How every SQLite file of ours is opened.
 
-SQLite before 3.51.3 can corrupt a write-ahead log when two connections write and checkpoint at
-once (https://sqlite.org/wal.html#walresetbug), and distributions still ship such versions. So the
-library that comes with apsw is used, and an older one is refused.
+SQLite 3.7.0 to 3.51.2 can corrupt a write-ahead log when two connections write and checkpoint at
+once, except 3.44.6 and 3.50.7, which have the correction (https://sqlite.org/wal.html#walresetbug).
+Distributions still ship such versions. So the library that comes with apsw is used, and one that
+has the fault is refused.
 """
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from sealwax.stores.base import StoreUnusable
 
 SQLITE_MIN = (3, 51, 3)
+SQLITE_CORRECTED = ((3, 44, 6), (3, 50, 7))
 BUSY_TIMEOUT_MS = 10_000
+BUSY_TIMEOUT_S = BUSY_TIMEOUT_MS / 1000
+BUSY_AGAIN_S = 0.000_5
 AUTOCHECKPOINT_PAGES = 1000
+CHECK_STEPS = 10_000
 
 
 def check_engine(version: str) -> None:
     """Raise ``StoreUnusable`` for an SQLite that is not safe with several writers."""
-    if tuple(int(part) for part in version.split(".")[:3]) < SQLITE_MIN:
+    found = tuple(int(part) for part in version.split(".")[:3])
+    corrected = any(found[:2] == fixed[:2] and found >= fixed for fixed in SQLITE_CORRECTED)
+    if found < SQLITE_MIN and not corrected:
         wanted = ".".join(map(str, SQLITE_MIN))
         raise StoreUnusable(
             f"SQLite {version} can corrupt a file that several programs write; install an apsw that"
@@ -56,6 +67,59 @@ def open_reader(path: Path) -> apsw.Connection:
         raise StoreUnusable(f"{path} cannot be opened for reading: {error}") from error
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     return connection
+
+
+def rows(
+    connection: apsw.Connection, text: str, values: Sequence[Any] | Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """All rows that a statement gives."""
+    return connection.execute(text, values).fetchall()
+
+
+def wait_briefly(connection: apsw.Connection) -> None:
+    """Ask again every ``BUSY_AGAIN_S`` for a file that another process writes.
+
+    SQLite's own way waits ever longer, up to 100 ms: two that write a file all the time would keep
+    each other from it for many times as long as one transaction lasts.
+    """
+    since = 0.0
+
+    def busy(times: int) -> bool:
+        nonlocal since
+        now = time.monotonic()
+        if times == 0:
+            since = now
+        if now - since > BUSY_TIMEOUT_S:
+            return False
+        time.sleep(random.uniform(0.5, 1.5) * BUSY_AGAIN_S)
+        return True
+
+    connection.set_busy_handler(busy)
+
+
+def check_whole(connection: apsw.Connection, path: Path, within_s: float) -> bool:
+    """Look for damage (``PRAGMA quick_check``) for at most that long; whether it came to the end.
+
+    Raises ``StoreUnusable`` where some is found, with what a person does then.
+    """
+    until = time.monotonic() + within_s
+    connection.set_progress_handler(lambda: time.monotonic() > until, CHECK_STEPS)
+    try:
+        found = [str(line) for (line,) in connection.execute("PRAGMA quick_check(1)")]
+    except apsw.InterruptError:
+        return False
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        found = [str(error)]
+    finally:
+        connection.set_progress_handler(None)
+    if found != ["ok"]:
+        first = found[0].splitlines()[-1] if found else "unreadable"
+        raise StoreUnusable(
+            f"{path} is damaged ({first}); stop the programs that use it, move {path.name}* to"
+            " another folder and start again: a new one is made, sweeps find what came meanwhile,"
+            " and `sqlite3 OLD .recover` saves what can still be read of the old one"
+        )
+    return True
 
 
 def _prepare(connection: apsw.Connection, schema: str, application_id: int, path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -29,6 +30,7 @@ from sealwax.stores.base import (
     StoreUnusable,
     Webhook,
 )
+from sealwax.stores.group_writer import GroupWriter
 from sealwax.stores.journal import SqliteJournal, open_journal
 from tests.keys import KEYRING
 
@@ -167,14 +169,14 @@ async def test_appends_at_once_share_a_commit(
 ) -> None:
     """400 callers that wait at once cost few transactions, and each gets its own answer."""
     commits = 0
-    real = SqliteJournal._transaction
+    real = GroupWriter.transaction
 
-    def counted(self: SqliteJournal, group: list[module._Job]) -> list[object]:
+    def counted(self: GroupWriter, group: list[Any]) -> list[object]:
         nonlocal commits
         commits += 1
         return real(self, group)
 
-    monkeypatch.setattr(SqliteJournal, "_transaction", counted)
+    monkeypatch.setattr(GroupWriter, "transaction", counted)
     answers = await asyncio.gather(
         *(journal.append(webhook(f"k{i % 300}", f"env-{i % 7}")) for i in range(400))
     )
@@ -202,20 +204,20 @@ async def test_a_commit_that_fails_fails_only_those_who_cannot_be_written(
 
 async def test_every_commit_is_synced(journal: SqliteJournal) -> None:
     """WAL with synchronous=FULL on the connection that writes."""
-    assert journal._writer.pragma("journal_mode") == "wal"
-    assert journal._writer.pragma("synchronous") == 2
+    assert journal._connection.pragma("journal_mode") == "wal"
+    assert journal._connection.pragma("synchronous") == 2
 
 
 async def test_a_disk_that_cannot_keep_up_is_said_at_once_and_nothing_is_promised(
     journal: SqliteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the file is held by another writer, what waits is bounded; the rest is refused."""
-    monkeypatch.setattr(module, "WAITING_MAX", 5)
+    monkeypatch.setattr(journal._writer, "_waiting_max", 5)
     other = apsw.Connection(str(tmp_path / "journal.db"))
     other.execute("BEGIN IMMEDIATE")
     waiting = [asyncio.create_task(journal.append(webhook(f"k{i}"))) for i in range(5)]
     await asyncio.sleep(0)  # each task has handed its webhook over
-    assert journal._waiting == 5
+    assert journal._writer.waiting == 5
     with pytest.raises(StoreFull, match="later"):
         await journal.append(webhook("k5"))
     other.execute("ROLLBACK")
@@ -246,8 +248,7 @@ async def test_headers_and_body_are_sealed_each_for_its_own_row(
 
     with closing(apsw.Connection(str(tmp_path / "journal.db"))) as meddler:
         meddler.execute(
-            "UPDATE webhook SET body = (SELECT body FROM webhook WHERE event_key = 'k2')"
-            " WHERE event_key = 'k1'"
+            "UPDATE payload SET sealed = (SELECT sealed FROM payload WHERE id = 2) WHERE id = 1"
         )
     bodies = [row.webhook.body for row in await journal.pending(10)]
     assert bodies == [b"", b'{"email": "ben@example.com"}']
