@@ -17,12 +17,13 @@ from typing import NoReturn
 import uvloop
 
 from bridge.app import BridgeApp
-from bridge.forward import Forwarder, Pace
 from bridge.ingest import Source
+from bridge.offspring import Offspring
 from bridge.serving import CannotListen, Server, announced, listen
 from bridge.sessions import SessionEndpoints
 from bridge.signs import Signs, keep_beating
 from bridge.sink import TemporalSink
+from bridge.watch import Watch
 from sealwax.connection import connect
 from sealwax.providers.registry import webhook_reader
 from sealwax.session_links import SessionLinks
@@ -53,27 +54,26 @@ def sources(settings: Settings) -> dict[str, Source]:
     return found
 
 
-async def run(settings: Settings, host: str, port: int, announce: Path | None) -> None:
-    """Serve until a signal says to stop.
+async def run(
+    settings: Settings,
+    host: str,
+    port: int,
+    announce: Path | None,
+    forwarder: Offspring | None,
+) -> None:
+    """Serve until a signal says to stop; ``forwarder`` lives as long.
 
     Raises ``SettingsError``, ``StoreError`` and ``CannotListen`` before it listens.
     """
     accounts = sources(settings)
     keyring = settings.keyring()
     async with AsyncExitStack() as closing:
-        journal = open_journal(settings.storage.journal, keyring)
+        journal = open_journal(settings.storage.journal_file, keyring)
         closing.push_async_callback(journal.close)
         registry = open_registry(settings.storage.registry)
         closing.push_async_callback(registry.close)
         sink = TemporalSink(lambda: connect(settings.temporal, keyring))
-        forwarder = Forwarder(
-            journal=journal,
-            registry=registry,
-            sink=sink,
-            sources=accounts,
-            now=_now,
-            pace=Pace(park_s=settings.bridge.park_s),
-        )
+        watch = Watch(journal, _now)
         signs = Signs(sink, settings.sessions.ping_every_s / 2)
         closing.push_async_callback(signs.settled)
         sessions = SessionEndpoints(
@@ -88,36 +88,38 @@ async def run(settings: Settings, host: str, port: int, announce: Path | None) -
             accounts,
             journal,
             body_bytes_max=settings.bridge.body_bytes_max,
-            arrived=forwarder.wake,
-            forwarding=lambda: forwarder.reaching,
+            arrived=lambda: None,
+            forwarding=lambda: watch.forwarding,
             now=_now,
             sessions=sessions.answer,
         )
-        await _serve(
-            app,
-            forwarder,
+        beside = [
+            watch.run,
             lambda: keep_beating(registry, lambda: not signs.stuck, _now),
-            host,
-            port,
-            announce,
-        )
+        ]
+        await _serve(app, beside, forwarder, host, port, announce)
 
 
 async def _serve(
     app: BridgeApp,
-    forwarder: Forwarder,
-    beat: Callable[[], Coroutine[None, None, None]],
+    beside: Sequence[Callable[[], Coroutine[None, None, None]]],
+    forwarder: Offspring | None,
     host: str,
     port: int,
     announce: Path | None,
 ) -> None:
     listener = listen(host, port, "bridge")
-    beating: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []
 
     def listening() -> None:
         announced(announce, host, listener)
-        beating.append(asyncio.create_task(beat()))
-        beating[0].add_done_callback(lambda _: stop())
+        tasks.extend(asyncio.create_task(work()) for work in beside)
+        if forwarder is not None:
+            tasks.append(asyncio.create_task(forwarder.run()))
+        # A bridge that only takes in, or does not say that it is up, would look healthy: without
+        # what goes on beside it ends as well.
+        for task in tasks:
+            task.add_done_callback(lambda _: stop())
 
     def stop() -> None:
         server.should_exit = True
@@ -127,17 +129,14 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    forwarding = asyncio.create_task(forwarder.run())
-    # A bridge that only takes in, or does not say that it is up, would look healthy: without its
-    # forwarder or its heartbeat it ends as well.
-    forwarding.add_done_callback(lambda _: stop())
     await server.serve([listener])
-    for task in beating:
+    if forwarder is not None and tasks:
+        forwarder.stop()
+        await tasks.pop()
+    for task in tasks:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-    forwarder.stop()
-    await forwarding
 
 
 def _now() -> datetime:
@@ -161,6 +160,11 @@ def _parser() -> _Parser:
         "--port", type=int, help="port, instead of the settings'; 0 takes a free one"
     )
     parser.add_argument("--announce", type=Path, metavar="FILE", help="write {url, pid} here")
+    parser.add_argument(
+        "--no-forwarder",
+        action="store_true",
+        help="start no forwarder: they run apart (python -m bridge.forwarder)",
+    )
     return parser
 
 
@@ -178,7 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(options.config)
         host = options.host or settings.bridge.host
         port = settings.bridge.port if options.port is None else options.port
-        uvloop.run(run(settings, host, port, options.announce))
+        forwarder = None
+        if settings.bridge.forwarder and not options.no_forwarder:
+            config = ("--config", str(options.config)) if options.config else ()
+            forwarder = Offspring("bridge.forwarder", config)
+        uvloop.run(run(settings, host, port, options.announce, forwarder))
     except (SettingsError, StoreError, CannotListen) as error:
         print(f"bridge: {error}", file=sys.stderr)
         return 2

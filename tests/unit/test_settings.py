@@ -83,7 +83,7 @@ def test_relative_paths_are_relative_to_the_file_not_to_where_the_program_starts
     monkeypatch.chdir(elsewhere)
     settings = load_settings(write(home, '[storage]\nfolder = "data"\n' + GOOD))
     assert settings.storage.registry == home / "data" / "registry.db"
-    assert settings.storage.journal == home / "data" / "journal.db"
+    assert settings.storage.journal_file == home / "data" / "journal.db"
     assert settings.storage.blobs == home / "data" / "blobs"
     secrets = settings.account("acme").webhook_secrets()
     assert [s.get_secret_value() for s in secrets] == ["first", "second"]
