@@ -1,26 +1,30 @@
 """From the journal to the workflows: each event at least once, one envelope's in their order.
 
-A webhook belongs to the workflow that the registry has bound its signed envelope to, else to the
-one that its address names. Who does not know the envelope yet will: the create call's answer may
-be slower than its first webhook. So what nobody knows is parked and tried again.
+Who does not know an envelope yet will: the create call's answer may be slower than its first
+webhook. So what nobody knows is parked and tried again. Several forwarders share the work: each
+takes envelopes that no other holds, for a time, so that those of one that died pass on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
+import secrets
+import socket
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import TypeAdapter
-
-from bridge.ingest import Source
+from bridge.marks import Marks
+from bridge.routes import Item, Router
 from bridge.sink import SignalSink, SinkUnavailable, Undeliverable, WorkflowGone
-from sealwax.facts import ProviderEvent
-from sealwax.messages import MESSAGE_BYTES_MAX, EventBatch
+from sealwax.messages import EventBatch
+from sealwax.providers.base import WebhookReader
 from sealwax.stores.base import (
+    BEAT_EVERY_S,
     REROUTED,
     EnvelopeName,
     Journal,
@@ -29,12 +33,16 @@ from sealwax.stores.base import (
     StoreError,
 )
 
-log = logging.getLogger("sealwax.bridge")
+log = logging.getLogger("sealwax.forwarder")
 
 LOOK_AGAIN_S = 0.02
-STOP_GRACE_S = 3.0
+LOOK_EVERY_S = 1.0
+"""How often the journal is asked though nothing arrived: another forwarder's claims may end."""
 
-_EVENT = TypeAdapter(ProviderEvent)
+LISTEN_S = 5.0
+STOP_GRACE_S = 3.0
+WHOLE_BYTES_MAX = 1024 * 1024
+"""A portion with less in its bodies, and fewer rows than were asked for, is all that there was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +50,20 @@ class Pace:
     """How the forwarder goes about it.
 
     ``envelopes_at_once`` signals are in flight, one per envelope; a signal has at most
-    ``batch_events`` events and about ``batch_bytes``. While Temporal is away, tries are
-    ``retry_first_s`` to ``retry_max_s`` apart. A webhook that nobody knows is tried again after
-    ``park_first_s`` to ``park_max_s``, until it is ``park_s`` old.
+    ``batch_events`` events and about ``batch_bytes``. An envelope is claimed for ``hold_s``. While
+    Temporal is away, tries are ``retry_first_s`` to ``retry_max_s`` apart. A webhook that nobody
+    knows is tried again after ``park_first_s`` to ``park_max_s``, until it is ``park_s`` old.
     """
 
-    envelopes_at_once: int = 32
+    envelopes_at_once: int = 48
     batch_events: int = 100
     batch_bytes: int = 256 * 1024
+    hold_s: float = 10.0
     retry_first_s: float = 0.2
     retry_max_s: float = 20.0
     park_first_s: float = 0.5
     park_max_s: float = 60.0
     park_s: float = 24 * 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A row on its way: where it goes, what is said there, whether its address named another."""
-
-    row: JournalRow
-    event: ProviderEvent
-    workflow_id: str
-    rerouted: bool
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +77,9 @@ class _Hold:
 class Forwarder:
     """Takes pending webhooks out of ``journal`` and signals them to their workflows.
 
-    Nothing is marked before the server has it; what happens twice (a crash in between) is the same
-    event with the same key, which the workflow counts once.
+    Nothing is marked before the server has it; what happens twice (a crash in between, or a claim
+    that ended too soon) is the same event with the same key, which the workflow counts once.
+    ``counts`` says what became of webhooks since the start, and how many ``signals`` it took.
     """
 
     def __init__(
@@ -89,22 +88,27 @@ class Forwarder:
         journal: Journal,
         registry: Registry,
         sink: SignalSink,
-        sources: Mapping[str, Source],
+        readers: Mapping[str, WebhookReader],
         now: Callable[[], datetime],
         pace: Pace | None = None,
     ) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.counts: Counter[str] = Counter()
         self._journal = journal
-        self._registry = registry
+        self._router = Router(registry, readers)
+        self._marks = Marks(journal)
         self._sink = sink
-        self._sources = sources
         self._now = now
         self._pace = pace or Pace()
         self._wake = asyncio.Event()
+        self._ready: deque[EnvelopeName] = deque()
         self._tasks: dict[EnvelopeName, asyncio.Task[None]] = {}
+        self._resting: set[EnvelopeName] = set()
+        self._done: set[EnvelopeName] = set()
+        self._claimed: dict[EnvelopeName, float] = {}
         self._held: dict[EnvelopeName, _Hold] = {}
         self._failing: set[EnvelopeName] = set()
         self._failures = 0
-        self._looked_at = 0.0
         self._resume_at = 0.0
         self._stopping = False
 
@@ -119,21 +123,29 @@ class Forwarder:
 
     async def run(self) -> None:
         """Forward until ``stop``, then give what is in flight ``STOP_GRACE_S`` seconds to end."""
-        while not self._stopping:
-            self._wake.clear()
-            try:
-                await self._start_due()
-                wait_s = await self._next_s()
-            except StoreError as error:
-                self._failed(str(error))
-                wait_s = self._until_resume_s()
-            await self._wait(wait_s)
+        beside = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                try:
+                    await self._claim()
+                    self._start()
+                    wait_s = await self._next_s()
+                except StoreError as error:
+                    self._failed(str(error))
+                    wait_s = self._until_resume_s()
+                await self._wait(wait_s)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
         if self._tasks:
             _, hanging = await asyncio.wait(self._tasks.values(), timeout=STOP_GRACE_S)
             # What is cut off here is not marked, so it is sent again after the next start.
             for task in hanging:
                 task.cancel()
             await asyncio.gather(*hanging, return_exceptions=True)
+        await self._let_go(list(self._claimed))
 
     def stop(self) -> None:
         """End ``run`` soon. What is not delivered then stays in the journal."""
@@ -145,47 +157,107 @@ class Forwarder:
 
         Raises ``SinkUnavailable`` and ``StoreError``: then the rest stays as it is.
         """
-        after = 0
-        while rows := await self._journal.undelivered(envelope, after, self._pace.batch_events):
+        after, most = 0, self._pace.batch_events
+        while rows := await self._journal.undelivered(envelope, after, most):
             after = rows[-1].id
-            items: list[_Item] = []
-            unknown: list[JournalRow] = []
-            for row in rows:
-                try:
-                    item = await self._item(row)
-                except Undeliverable as error:
-                    await self._journal.mark([row.id], "quarantined", str(error))
-                    continue
-                if item is None:
-                    unknown.append(row)
-                else:
-                    items.append(item)
-            await self._park(unknown)
-            for group in self._groups(items):
+            routed = await self._router.routed(rows)
+            for row, why in routed.unreadable:
+                await self._quarantine([row.id], why)
+            await self._park(routed.unknown)
+            for group in self._groups(routed.items):
                 await self._deliver(group)
-
-    async def _start_due(self) -> None:
-        self._looked_at = asyncio.get_running_loop().time()
-        if self._resume_at > self._looked_at or len(self._tasks) >= self._allowed():
-            return
-        due = await self._journal.due(self._now(), 2 * self._pace.envelopes_at_once)
-        for envelope in due:
-            # Looked at anew: a signal may have failed while the journal was read.
-            if self._until_resume_s() > 0 or len(self._tasks) >= self._allowed():
+            size_bytes = sum(len(row.webhook.body) for row in rows)
+            # What came meanwhile is found when the envelope is claimed again.
+            if (len(rows) < most and size_bytes < WHOLE_BYTES_MAX) or self._over(envelope):
                 return
+
+    async def _listen(self) -> None:
+        """Wake for what other processes append."""
+        while True:
+            try:
+                if await self._journal.arrived(LISTEN_S):
+                    self._wake.set()
+            except StoreError:
+                # The loop meets the same trouble, and tells it.
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _beat(self) -> None:
+        """Say that it is up, every few seconds and whenever Temporal goes or comes back."""
+        loop = asyncio.get_running_loop()
+        said: tuple[bool, float] | None = None
+        while True:
+            reaching, now = self.reaching, loop.time()
+            if said is None or said[0] != reaching or now - said[1] >= BEAT_EVERY_S:
+                try:
+                    await self._journal.beat(self.name, self._now(), reaching)
+                except StoreError as error:
+                    log.warning("no heartbeat: %s", error)
+                said = (reaching, now)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _claim(self) -> None:
+        """Let go of what is done, and take as many envelopes as there is room for."""
+        self._wake_resting()
+        if self._done:
+            done, self._done = self._done, set()
+            await self._let_go(done)
+        most = 2 * self._pace.envelopes_at_once if self._failures == 0 else 1
+        room = most - len(self._ready) - len(self._tasks)
+        # Claims cost a transaction each, so they are not made one by one.
+        if self._until_resume_s() > 0 or len(self._ready) > most // 4 or room <= 0:
+            return
+        ends = asyncio.get_running_loop().time() + self._pace.hold_s
+        names = await self._journal.claim(self.name, self._now(), self._pace.hold_s, room)
+        self._claimed |= dict.fromkeys(names, ends)
+        self._ready.extend(names)
+
+    def _start(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._ready and self._until_resume_s() <= 0 and len(self._tasks) < self._allowed():
+            envelope = self._ready.popleft()
             hold = self._held.get(envelope)
-            if envelope in self._tasks or (hold and hold.until > self._looked_at):
-                continue
-            self._tasks[envelope] = asyncio.create_task(self._forward(envelope))
+            if self._over(envelope):
+                self._done.add(envelope)
+            elif hold is not None and hold.until > now:
+                self._resting.add(envelope)
+            else:
+                self._tasks[envelope] = asyncio.create_task(self._forward(envelope))
+
+    def _wake_resting(self) -> None:
+        """Those that have waited long enough are to be tried again, while they are claimed."""
+        now = asyncio.get_running_loop().time()
+        for envelope in list(self._resting):
+            if self._over(envelope):
+                self._resting.remove(envelope)
+                self._done.add(envelope)
+            elif self._held[envelope].until <= now:
+                self._resting.remove(envelope)
+                self._ready.append(envelope)
+
+    def _over(self, envelope: EnvelopeName) -> bool:
+        """Whether the envelope may soon be another forwarder's. One never claimed is not."""
+        ends = self._claimed.get(envelope)
+        return ends is not None and asyncio.get_running_loop().time() > ends - self._pace.hold_s / 3
+
+    async def _let_go(self, envelopes: Iterable[EnvelopeName]) -> None:
+        names = list(envelopes)
+        for envelope in names:
+            self._claimed.pop(envelope, None)
+        try:
+            await self._journal.release(self.name, names)
+        except StoreError as error:
+            log.warning("claims are left to end by themselves: %s", error)
 
     def _allowed(self) -> int:
         """While the server is away one envelope at a time finds out for all."""
         return self._pace.envelopes_at_once if self._failures == 0 else 1
 
     async def _forward(self, envelope: EnvelopeName) -> None:
+        failed = False
         try:
             await self.forward(envelope)
         except SinkUnavailable as error:
+            failed = True
             self._failed(str(error), envelope)
         except StoreError as error:
             self._failed(str(error))
@@ -197,6 +269,7 @@ class Forwarder:
             self._held.pop(envelope, None)
         finally:
             del self._tasks[envelope]
+            (self._resting if failed else self._done).add(envelope)
             self._wake.set()
 
     def _failed(self, why: str, envelope: EnvelopeName | None = None) -> None:
@@ -218,24 +291,28 @@ class Forwarder:
 
     def _answered(self) -> None:
         """The server said something about a signal, so it is there."""
+        if not self.reaching:
+            log.info("Temporal takes signals again")
         self._failing.clear()
         self._failures = 0
 
     def _until_resume_s(self) -> float:
         return self._resume_at - asyncio.get_running_loop().time()
 
-    async def _next_s(self) -> float | None:
+    async def _next_s(self) -> float:
         """How long nothing needs to be looked at, unless something is said to be new."""
         if (until_s := self._until_resume_s()) > 0:
             return until_s
         now = asyncio.get_running_loop().time()
-        waits = [h.until - now for h in self._held.values() if h.until > self._looked_at]
-        if not self._tasks and (due := await self._journal.next_due()) is not None:
-            waits.append((due - self._now()).total_seconds())
+        waits = [LOOK_EVERY_S, *(self._held[e].until - now for e in self._resting)]
+        if not self._tasks and not self._ready:
+            due = await self._journal.next_due()
+            if due is not None and (due_s := (due - self._now()).total_seconds()) > 0:
+                waits.append(due_s)
         # What came due just now, or is due and held back, must not make this a busy loop.
-        return max(LOOK_AGAIN_S, min(waits)) if waits else None
+        return max(LOOK_AGAIN_S, min(waits))
 
-    async def _wait(self, wait_s: float | None) -> None:
+    async def _wait(self, wait_s: float) -> None:
         try:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
@@ -255,36 +332,9 @@ class Forwarder:
             except TimeoutError:
                 return
 
-    async def _item(self, row: JournalRow) -> _Item | None:
-        """Where the row goes; None where nobody knows. Raises ``Undeliverable``."""
-        webhook = row.webhook
-        source = self._sources.get(webhook.account)
-        if source is None:
-            return None
-        addressed = await self._registry.by_token(webhook.token) if webhook.token else None
-        if addressed is not None and addressed.account != webhook.account:
-            addressed = None
-        bound = await self._registry.by_envelope(webhook.account, webhook.provider_envelope_id)
-        target = bound or addressed
-        if target is None:
-            return None
-        try:
-            event = replace(
-                source.reader.read_webhook(webhook.body),
-                received_at=webhook.received_at,
-                journal_ref=str(row.id),
-            )
-            size_bytes = len(_EVENT.dump_json(event))
-        except Exception as error:
-            raise Undeliverable(f"unreadable: {type(error).__name__}") from error
-        if size_bytes > MESSAGE_BYTES_MAX:
-            raise Undeliverable(f"its facts have {size_bytes} bytes, too many for a signal")
-        rerouted = addressed is not None and addressed.workflow_id != target.workflow_id
-        return _Item(row, event, target.workflow_id, rerouted, size_bytes)
-
-    def _groups(self, items: Iterable[_Item]) -> list[list[_Item]]:
+    def _groups(self, items: Iterable[Item]) -> list[list[Item]]:
         """Neighbours of one workflow, as many as fit into one signal."""
-        groups: list[list[_Item]] = []
+        groups: list[list[Item]] = []
         size_bytes = 0
         for item in items:
             size_bytes += item.size_bytes
@@ -298,35 +348,52 @@ class Forwarder:
             groups[-1].append(item)
         return groups
 
-    async def _deliver(self, group: Sequence[_Item]) -> None:
+    async def _deliver(self, group: Sequence[Item]) -> None:
         batch = EventBatch(events=tuple(item.event for item in group))
-        ids = [item.row.id for item in group]
+        workflow_id, ids = group[0].workflow_id, [item.row_id for item in group]
+        self.counts["signals"] += 1
         try:
-            await self._sink.signal(group[0].workflow_id, batch)
+            await self._sink.signal(workflow_id, batch)
         except WorkflowGone:
             self._answered()
             await self._journal.mark(ids, "late", "its workflow is closed")
+            self.counts["late"] += len(ids)
+            log.info("%d late webhooks: %s is closed", len(ids), workflow_id)
         except Undeliverable as error:
             self._answered()
-            await self._journal.mark(ids, "quarantined", str(error))
+            await self._quarantine(ids, str(error))
         else:
             self._answered()
-            rerouted = [item.row.id for item in group if item.rerouted]
+            rerouted = [item.row_id for item in group if item.rerouted]
             if rerouted:
                 await self._journal.mark(rerouted, "delivered", REROUTED)
-            await self._journal.mark([i for i in ids if i not in rerouted], "delivered")
+            if len(rerouted) < len(ids):
+                await self._marks.delivered([i for i in ids if i not in rerouted])
+            self.counts["delivered"] += len(ids)
+
+    async def _quarantine(self, ids: Sequence[int], why: str) -> None:
+        await self._journal.mark(ids, "quarantined", why)
+        self.counts["quarantined"] += len(ids)
+        log.warning("%d webhooks in quarantine, from number %d on: %s", len(ids), ids[0], why)
 
     async def _park(self, rows: Sequence[JournalRow], why: str = "nobody knows it yet") -> None:
+        """Those that are due, together: so they keep their order and come back at once."""
         now = self._now()
-        for row in rows:
-            if row.webhook.state == "parked" and (row.retry_at is None or row.retry_at > now):
-                continue
-            if (now - row.webhook.received_at).total_seconds() >= self._pace.park_s:
-                await self._journal.mark([row.id], "parked", f"given up: {why}")
-                continue
-            tries = row.attempts + 1
+        due = [
+            row
+            for row in rows
+            if row.webhook.state != "parked" or (row.retry_at is not None and row.retry_at <= now)
+        ]
+        old = [r for r in due if (now - r.webhook.received_at).total_seconds() >= self._pace.park_s]
+        young = [row for row in due if row not in old]
+        if old:
+            await self._journal.mark([row.id for row in old], "parked", f"given up: {why}")
+        if young:
+            tries = min(row.attempts for row in young) + 1
             delay_s = _backoff_s(self._pace.park_first_s, self._pace.park_max_s, tries)
-            await self._journal.park([row.id], now + timedelta(seconds=delay_s), why)
+            until = now + timedelta(seconds=delay_s)
+            await self._journal.park([row.id for row in young], until, why)
+        self.counts["parked"] += len(due)
 
     async def _set_aside(self, envelope: EnvelopeName, why: str) -> None:
         """Park what made the forwarder itself fail, so that it holds nobody else up."""

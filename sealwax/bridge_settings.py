@@ -49,7 +49,8 @@ class BridgeSettings(Part):
     account's own Connect configuration serves and nobody signs in a session of ours.
     ``body_bytes_max``: a larger body is refused with 413; the default leaves room for messages
     that carry documents. ``park_s``: how long an event of an envelope that nobody knows (yet) is
-    tried again.
+    tried again. ``forwarder``: whether a bridge starts a forwarder of its own; false where they
+    run apart (``python -m bridge.forwarder``).
     """
 
     host: Name = "127.0.0.1"
@@ -57,3 +58,4 @@ class BridgeSettings(Part):
     public_url: UrlOrNothing = ""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     park_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 24 * 3600.0
+    forwarder: bool = True

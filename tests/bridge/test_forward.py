@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from bridge.forward import Forwarder, Pace
 from bridge.ingest import Accept, Source, ingest
 from sealwax.facts import EnvelopeStatus, Fact
 from sealwax.messages import EventBatch
-from sealwax.stores.base import EnvelopeName, JournalCounts, RegistryRow
+from sealwax.providers.base import WebhookReader
+from sealwax.stores.base import EnvelopeName, JournalCounts, Located, RegistryRow
 from sealwax.stores.journal import SqliteJournal, open_journal
 from sealwax.stores.registry import SqliteRegistry, open_registry
 from tests.bridge.deliveries import (
@@ -49,6 +50,7 @@ class Rig:
             "acme": source(),
             "globex": source("globex", ACCOUNT_ID, b"key of globex"),
         }
+        self.readers: dict[str, WebhookReader] = {n: s.reader for n, s in self.sources.items()}
         self.forwarder = self.made(QUICK)
 
     def made(self, pace: Pace) -> Forwarder:
@@ -56,7 +58,7 @@ class Rig:
             journal=self.journal,
             registry=self.registry,
             sink=self.sink,
-            sources=self.sources,
+            readers=self.readers,
             now=self.clock,
             pace=pace,
         )
@@ -278,10 +280,10 @@ async def test_an_event_too_large_for_a_signal_does_not_stop_the_others(rig: Rig
 async def test_an_account_that_left_the_settings_keeps_its_webhooks(rig: Rig) -> None:
     await rig.bound("order-1", "env-a")
     key = await rig.take(message())
-    acme = rig.sources.pop("acme")
+    acme = rig.readers.pop("acme")
     await rig.forward()
     assert (await rig.journal.counts()).parked == 1
-    rig.sources["acme"] = acme
+    rig.readers["acme"] = acme
     rig.clock.advance(60)
     await rig.forward()
     assert rig.sink.events("envelope/acme/order-1") == [key]
@@ -477,14 +479,14 @@ async def test_a_signal_that_hangs_does_not_keep_the_bridge_from_stopping(
 async def test_a_webhook_that_breaks_the_forwarder_holds_nobody_else_up(
     running: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = running.registry.by_envelope
+    real = running.registry.located
 
-    async def by_envelope(account: str, envelope: str) -> RegistryRow | None:
-        if envelope == "env-evil":
+    async def located(tokens: Collection[str], envelopes: Collection[EnvelopeName]) -> Located:
+        if EnvelopeName("acme", "env-evil") in envelopes:
             raise ZeroDivisionError
-        return await real(account, envelope)
+        return await real(tokens, envelopes)
 
-    monkeypatch.setattr(running.registry, "by_envelope", by_envelope)
+    monkeypatch.setattr(running.registry, "located", located)
     row = await running.bound("order-1", "env-a")
     await running.take(message("env-evil"))
     key = await running.take(message("env-a"))

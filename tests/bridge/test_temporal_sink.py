@@ -113,7 +113,7 @@ async def test_webhooks_reach_a_real_workflow_in_order_and_come_late_after_its_e
         journal=journal,
         registry=registry,
         sink=TemporalSink(connect),
-        sources={"acme": source()},
+        readers={"acme": source().reader},
         now=lambda: datetime.now(UTC),
     )
 

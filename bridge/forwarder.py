@@ -1,0 +1,147 @@
+"""``python -m bridge.forwarder``: bring webhooks from the journal to Temporal, until SIGTERM.
+
+Any number of them share one journal; ``python -m bridge`` starts one of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import uvloop
+
+from bridge.forward import Forwarder, Pace
+from bridge.offspring import OWNED, owner_gone
+from bridge.sink import TemporalSink
+from sealwax.connection import connect
+from sealwax.providers.registry import webhook_reader
+from sealwax.settings import Settings, SettingsError, load_settings
+from sealwax.stores.base import Journal, StoreError
+from sealwax.stores.journal import open_journal
+from sealwax.stores.registry import open_registry
+
+TELL_EVERY_S = 60.0
+
+log = logging.getLogger("sealwax.forwarder")
+
+
+async def run(settings: Settings, announce: Path | None, *, owned: bool) -> None:
+    """Forward until a signal says to stop, or, if it is ``owned``, until its owner is gone.
+
+    Raises ``SettingsError`` and ``StoreError`` before it begins.
+    """
+    keyring = settings.keyring()
+    async with AsyncExitStack() as closing:
+        journal = open_journal(settings.storage.journal, keyring, synced="normal", check_s=0)
+        closing.push_async_callback(journal.close)
+        registry = open_registry(settings.storage.registry)
+        closing.push_async_callback(registry.close)
+        forwarder = Forwarder(
+            journal=journal,
+            registry=registry,
+            sink=TemporalSink(lambda: connect(settings.temporal, keyring)),
+            readers={n: webhook_reader(a.provider) for n, a in settings.accounts.items()},
+            now=lambda: datetime.now(UTC),
+            pace=Pace(park_s=settings.bridge.park_s),
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, forwarder.stop)
+        beside: list[Coroutine[Any, Any, None]] = [_tell(forwarder, journal)]
+        if owned:
+            beside.append(_end_with_owner(forwarder))
+        tasks = [asyncio.create_task(work) for work in beside]
+        _announced(announce, forwarder)
+        try:
+            await forwarder.run()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _end_with_owner(forwarder: Forwarder) -> None:
+    await owner_gone()
+    log.info("its bridge is gone")
+    forwarder.stop()
+
+
+async def _tell(forwarder: Forwarder, journal: Journal) -> None:
+    """A line a minute of what was done since the last one, and what waits."""
+    before = dict(forwarder.counts)
+    while True:
+        await asyncio.sleep(TELL_EVERY_S)
+        now = dict(forwarder.counts)
+        done = {what: number - before.get(what, 0) for what, number in now.items()}
+        before = now
+        try:
+            counts = await journal.counts()
+        except StoreError as error:
+            log.warning("the journal does not tell what waits: %s", error)
+            continue
+        waiting = {"pending": counts.pending, "parked": counts.parked}
+        line = {**done, **waiting, "reaching": forwarder.reaching}
+        log.info("in %.0f s: %s", TELL_EVERY_S, json.dumps(line, sort_keys=True))
+
+
+def _announced(file: Path | None, forwarder: Forwarder) -> None:
+    log.info("forwarding as %s", forwarder.name)
+    if file is not None:
+        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+        said = {"url": None, "pid": os.getpid(), "name": forwarder.name}
+        unfinished.write_text(json.dumps(said), encoding="utf-8")
+        unfinished.replace(file)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, status 2."""
+        self.exit(2, f"forwarder: {message} (see --help)\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m bridge.forwarder",
+        description="Brings webhooks from the journal to their workflows; run as many as you like.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (see SEALWAX_CONFIG)")
+    parser.add_argument("--announce", type=Path, metavar="FILE", help="write {pid, name} here")
+    parser.add_argument(
+        OWNED, action="store_true", help="end when standard input does, as a bridge's own one"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status: 0 after a signal, 2 for what a person corrects."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    try:
+        settings = load_settings(options.config)
+        uvloop.run(run(settings, options.announce, owned=options.owned))
+    except (SettingsError, StoreError) as error:
+        print(f"forwarder: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Temporal's SDK can abort the interpreter while it finalises, after all work is done.
+    os._exit(status)
