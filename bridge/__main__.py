@@ -17,41 +17,23 @@ from typing import NoReturn
 import uvloop
 
 from bridge.app import BridgeApp
-from bridge.ingest import Source
 from bridge.offspring import Offspring
 from bridge.serving import CannotListen, Server, announced, listen
 from bridge.sessions import SessionEndpoints
 from bridge.signs import Signs, keep_beating
 from bridge.sink import TemporalSink
+from bridge.sources import sources
 from bridge.watch import Watch
 from sealwax.connection import connect
-from sealwax.providers.registry import webhook_reader
 from sealwax.session_links import SessionLinks
 from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import StoreError
-from sealwax.stores.journal import open_journal
+from sealwax.stores.journals import open_bridge_journal
 from sealwax.stores.registry import open_registry
 
 REQUESTS_AT_ONCE = 2000
 
 log = logging.getLogger("sealwax.bridge")
-
-
-def sources(settings: Settings) -> dict[str, Source]:
-    """The accounts as their webhooks see them, keys resolved. Raises ``SettingsError``."""
-    found = {}
-    for name, account in settings.accounts.items():
-        keys = tuple(s.get_secret_value().encode() for s in account.webhook_secrets())
-        if not keys:
-            log.warning("account %s has no webhook_keys: all its webhooks will be refused", name)
-        found[name] = Source(
-            account=name,
-            provider=account.provider,
-            account_id=account.account_id,
-            reader=webhook_reader(account.provider),
-            keys=keys,
-        )
-    return found
 
 
 async def run(
@@ -68,7 +50,7 @@ async def run(
     accounts = sources(settings)
     keyring = settings.keyring()
     async with AsyncExitStack() as closing:
-        journal = open_journal(settings.storage.journal_file, keyring)
+        journal = await open_bridge_journal(settings.storage, keyring)
         closing.push_async_callback(journal.close)
         registry = open_registry(settings.storage.registry)
         closing.push_async_callback(registry.close)

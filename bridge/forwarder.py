@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import random
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -26,11 +27,12 @@ from bridge.sink import TemporalSink
 from sealwax.connection import connect
 from sealwax.providers.registry import webhook_reader
 from sealwax.settings import Settings, SettingsError, load_settings
-from sealwax.stores.base import Journal, StoreError
-from sealwax.stores.journal import open_journal
+from sealwax.stores.base import Journal, Retention, StoreError
+from sealwax.stores.journals import open_forwarder_journal, retention_of
 from sealwax.stores.registry import open_registry
 
 TELL_EVERY_S = 60.0
+PRUNE_EVERY_S = 600.0
 
 log = logging.getLogger("sealwax.forwarder")
 
@@ -42,7 +44,7 @@ async def run(settings: Settings, announce: Path | None, *, owned: bool) -> None
     """
     keyring = settings.keyring()
     async with AsyncExitStack() as closing:
-        journal = open_journal(settings.storage.journal, keyring, synced="normal", check_s=0)
+        journal = await open_forwarder_journal(settings.storage, keyring)
         closing.push_async_callback(journal.close)
         registry = open_registry(settings.storage.registry)
         closing.push_async_callback(registry.close)
@@ -57,7 +59,10 @@ async def run(settings: Settings, announce: Path | None, *, owned: bool) -> None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, forwarder.stop)
-        beside: list[Coroutine[Any, Any, None]] = [_tell(forwarder, journal)]
+        beside: list[Coroutine[Any, Any, None]] = [
+            _tell(forwarder, journal),
+            _prune(journal, retention_of(settings.storage)),
+        ]
         if owned:
             beside.append(_end_with_owner(forwarder))
         tasks = [asyncio.create_task(work) for work in beside]
@@ -92,6 +97,19 @@ async def _tell(forwarder: Forwarder, journal: Journal) -> None:
         waiting = {"pending": counts.pending, "parked": counts.parked}
         line = {**done, **waiting, "reaching": forwarder.reaching}
         log.info("in %.0f s: %s", TELL_EVERY_S, json.dumps(line, sort_keys=True))
+
+
+async def _prune(journal: Journal, retention: Retention) -> None:
+    """Every so often drop what waits for nothing and is too old. Several who do are no harm."""
+    while True:
+        await asyncio.sleep(PRUNE_EVERY_S * random.uniform(0.5, 1.5))
+        try:
+            pruned = await journal.prune(datetime.now(UTC), retention)
+        except StoreError as error:
+            log.warning("nothing is pruned: %s", error)
+            continue
+        if pruned:
+            log.info("%d old webhooks pruned", pruned)
 
 
 def _announced(file: Path | None, forwarder: Forwarder) -> None:
