@@ -1,8 +1,12 @@
 """What becomes of a webhook, decided from the request alone. Pure.
 
-Only what a key of the account has signed is kept. What is authentic is always kept, readable or
+Only what the provider's scheme believes is kept. What is authentic is always kept, readable or
 not: a provider that is told anything but success may stop delivering everything else (SPEC
 Connect_PostConnect, ``requiresAcknowledgement``).
+
+Of the body no more is read than names the event. Its key cannot be the digest of the signed bytes
+alone: DocuSign counts deliveries inside them (``retryCount``), and a repetition is to have the key
+of the first.
 """
 
 from __future__ import annotations
@@ -10,28 +14,33 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from sealwax.facts import ProviderEvent
-from sealwax.providers.base import UnreadableWebhook, WebhookReader
+from sealwax.providers.base import UnreadableWebhook, WebhookName, WebhookReader
+from sealwax.providers.webhook_trust import TrustScheme, Verdict
 from sealwax.stores.base import Webhook
 
 HEADERS_MAX = 300
 HEADER_LENGTH_MAX = 8192
+KEPT_HEADERS_MAX = 120
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An account as its webhooks see it. ``keys``: any of them may sign (two during a change)."""
+    """An account as its webhooks see it. ``keys``: any of them may sign (two during a change).
+
+    Without a key, or without a ``scheme``, nothing of the account is believed.
+    """
 
     account: str
     provider: str
     account_id: str
     reader: WebhookReader
     keys: tuple[bytes, ...] = field(repr=False)
+    scheme: TrustScheme | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Not kept. ``status`` is HTTP's, ``reason`` one word to count it under."""
+    """Not taken in. ``status`` is HTTP's, ``reason`` one word to count it under."""
 
     status: int
     reason: str
@@ -63,55 +72,54 @@ def ingest(
     """
     if len(headers) > HEADERS_MAX:
         return Refuse(431, "headers")
-    if not source.keys or not source.reader.authentic(headers, body, source.keys):
-        return Refuse(401, "signature")
-    kept = Webhook(
-        account=source.account,
-        provider=source.provider,
-        token=token if _TOKEN.fullmatch(token) else "",
-        event_key=f"body:{hashlib.sha256(body).hexdigest()}",
-        event_name="",
-        provider_envelope_id="",
-        headers=_that_matter(headers),
-        body=body,
-        received_at=received_at,
+    if source.scheme is None:
+        return Refuse(401, "scheme")
+    if not any(source.keys):
+        return Refuse(401, "no_key")
+    verdict = source.scheme.verify(headers, body, source.keys, received_at)
+    if verdict is not Verdict.AUTHENTIC:
+        return Refuse(401, verdict.value)
+    named, problem = _named(source, body)
+    return Accept(
+        Webhook(
+            account=source.account,
+            provider=source.provider,
+            token=token if _TOKEN.fullmatch(token) else "",
+            event_key=named.event_key if named else f"body:{hashlib.sha256(body).hexdigest()}",
+            event_name=named.name if named else "",
+            provider_envelope_id=named.provider_envelope_id if named else "",
+            headers=that_matter(headers),
+            body=body,
+            received_at=received_at,
+            state="quarantined" if problem else "pending",
+            reason=problem,
+            trust=source.scheme.trust,
+        )
     )
+
+
+def _named(source: Source, body: bytes) -> tuple[WebhookName | None, str]:
+    """What the event is called, where it is readable; and why a person has to look at it."""
     try:
-        event = _read(source.reader, body)
+        named = source.reader.identify(body)
+        "".join((named.event_key, named.name, named.provider_envelope_id)).encode()
     except UnreadableWebhook as unreadable:
-        reason = f"unreadable: {unreadable}"
-        return Accept(replace(kept, state="quarantined", reason=reason))
-    kept = replace(
-        kept,
-        event_key=event.event_key,
-        event_name=event.name,
-        provider_envelope_id=event.provider_envelope_id,
-    )
-    if event.account_id.lower() != source.account_id.lower():
-        reason = "signed for another account of the provider; check where its webhooks are sent"
-        return Accept(replace(kept, state="quarantined", reason=reason))
-    return Accept(kept)
-
-
-def _read(reader: WebhookReader, body: bytes) -> ProviderEvent:
-    """The event, with names that a store can hold. Raises ``UnreadableWebhook``."""
-    try:
-        event = reader.read_webhook(body)
-        for name in (event.event_key, event.name, event.account_id, event.provider_envelope_id):
-            name.encode()
-    except UnreadableWebhook:
-        raise
+        return None, f"unreadable: {unreadable}"
     except Exception as error:
         # Authentic but strange: it is kept for a person, whatever a reader makes of it.
-        raise UnreadableWebhook(type(error).__name__) from error
-    return event
+        return None, f"unreadable: {type(error).__name__}"
+    if named.account_id.lower() != source.account_id.lower():
+        where = "signed for another account of the provider; check where its webhooks are sent"
+        return named, where
+    return named, ""
 
 
-def _that_matter(headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def that_matter(headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Content type and signatures, with which the row can be verified again later."""
-    return tuple(
+    kept = [
         (name.lower(), value)
         for name, value in headers
-        if (name.lower() == "content-type" or "signature" in name.lower())
+        if ("signature" in (lower := name.lower()) or lower == "content-type")
         and len(name) + len(value) <= HEADER_LENGTH_MAX
-    )
+    ]
+    return tuple(kept[:KEPT_HEADERS_MAX])

@@ -107,6 +107,11 @@ class SecretReference:
                 )
         return SecretStr(text.rstrip("\r\n"))
 
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """Several secrets as they are now, one a line. Raises ``SettingsError``."""
+        lines = self.secret().get_secret_value().split("\n")
+        return tuple(SecretStr(text) for line in lines if (text := line.rstrip("\r")).strip())
+
 
 def why_unreadable(error: Exception) -> str:
     """The reason in words that a person can use."""

@@ -23,7 +23,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
-    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -48,6 +47,7 @@ from sealwax.secret_references import (
 from sealwax.session_settings import SessionSettings, check_ping_every
 from sealwax.settings_types import Guid, Name, Part, Url
 from sealwax.storage_settings import StorageSettings
+from sealwax.sweep_settings import SweepSettings, check_sweep
 from sealwax.telemetry_settings import TelemetrySettings
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StorageSettings",
+    "SweepSettings",
     "TelemetrySettings",
     "TemporalSettings",
     "load_settings",
@@ -185,10 +186,6 @@ class AccountSettings(Part):
             )
         return self
 
-    def webhook_secrets(self) -> tuple[SecretStr, ...]:
-        """The Connect keys as they are now; several while one is being replaced."""
-        return tuple(reference.secret() for reference in self.webhook_keys)
-
     def principal(self, name: str = "") -> PrincipalSettings:
         """The principal of that name, or the default one. Raises ``SettingsError``."""
         found = self.principals.get(name or self.default_principal)
@@ -233,6 +230,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     quota: QuotaSettings = QuotaSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    sweep: SweepSettings = SweepSettings()
     accounts: Annotated[dict[str, AccountSettings], AfterValidator(_account_names)]
 
     @classmethod
@@ -256,6 +254,12 @@ class Settings(BaseSettings):
     def _quotas_can_be(self) -> Settings:
         accounts = self.accounts.items()
         check_quota(self.quota, ((name, a.quota, a.api_base) for name, a in accounts))
+        return self
+
+    @model_validator(mode="after")
+    def _sweeps_can_be(self) -> Settings:
+        polls = ((name, self.limits(name).poll_every_s) for name in self.accounts)
+        check_sweep(self.sweep, polls)
         return self
 
     def limits(self, account: str) -> Limits:
@@ -361,6 +365,7 @@ def _near(key: str) -> str:
         SessionSettings,
         QuotaSettings,
         TelemetrySettings,
+        SweepSettings,
         *Part.__subclasses__(),
     )
     known = {name for part in parts for name in part.model_fields}

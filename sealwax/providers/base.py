@@ -18,7 +18,7 @@ sent their answers, and returns what came of it. ``providers.http`` carries conv
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -209,17 +209,25 @@ class Adapter(Protocol):
         ...
 
 
-class WebhookReader(Protocol):
-    """How one provider's webhooks are believed and read. Pure."""
+@dataclass(frozen=True, slots=True)
+class WebhookName:
+    """What tells one webhook from another, and whose it is; fields as in ``ProviderEvent``."""
 
-    def authentic(
-        self, headers: Iterable[tuple[str, str]], body: bytes, keys: Sequence[bytes]
-    ) -> bool:
-        """Whether any signature header matches any key, compared in constant time."""
+    event_key: str
+    name: str
+    account_id: str
+    provider_envelope_id: str
+
+
+class WebhookReader(Protocol):
+    """How one provider's webhooks are read, once they are believed. Pure."""
+
+    def identify(self, body: bytes) -> WebhookName:
+        """As much as has to be known before it is acknowledged. Raises ``UnreadableWebhook``."""
         ...
 
     def read_webhook(self, body: bytes) -> ProviderEvent:
-        """The normalised event. Raises ``UnreadableWebhook``."""
+        """The normalised event, of the same name. Raises ``UnreadableWebhook``."""
         ...
 
 

@@ -7,21 +7,22 @@ unless data was asked for.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sealwax import keys
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent, RecipientStatus
 from sealwax.providers import docusign_shapes as shapes
-from sealwax.providers.base import UnreadableWebhook
+from sealwax.providers.base import UnreadableWebhook, WebhookName
+from sealwax.providers.webhook_trust import BodyMac
 
-SIGNATURES_MAX = 100
-_SIGNATURE_HEADER = re.compile(r"x-docusign-signature-\d{1,3}")
+SCHEME = BodyMac(re.compile(r"x-docusign-signature-[0-9]{1,3}"))
+"""``X-DocuSign-Signature-1`` to ``-n``, one for each active key, base64 of HMAC-SHA256 over the raw
+body; the key's text is used as it is, not decoded (docusign.com docs, "Connect: validate messages
+with HMAC"). The numbers shift when a key is removed, so all are looked at."""
+
 
 _ENVELOPE_EVENTS = {
     "envelope-created": EnvelopeStatus.CREATED,
@@ -49,61 +50,63 @@ _WITHOUT_FACTS = frozenset({"envelope-purge", "recipient-authenticationfailed", 
 class ConnectReader:
     """The ``WebhookReader`` of DocuSign Connect."""
 
-    def authentic(
-        self, headers: Iterable[tuple[str, str]], body: bytes, keys: Sequence[bytes]
-    ) -> bool:
-        """Whether any ``X-DocuSign-Signature-n`` was made over the raw body with any of the keys.
-
-        Each is base64 of HMAC-SHA256; the key's text is used as it is, not decoded (docusign.com
-        docs, "Connect: validate messages with HMAC"). Up to a hundred headers are looked at, as
-        many as the service sends, and all pairs are compared, so time tells nothing of a match.
-        """
-        given = [
-            value.strip().encode("utf-8", "replace")
-            for name, value in headers
-            if _SIGNATURE_HEADER.fullmatch(name.lower())
-        ][:SIGNATURES_MAX]
-        made = [base64.b64encode(hmac.digest(key, body, hashlib.sha256)) for key in keys if key]
-        matches = [hmac.compare_digest(ours, theirs) for ours in made for theirs in given]
-        return any(matches)
+    def identify(self, body: bytes) -> WebhookName:
+        """See ``WebhookReader.identify``; the envelope's summary is not looked at."""
+        return _named(*_parts(body))
 
     def read_webhook(self, body: bytes) -> ProviderEvent:
         """The normalised event. Raises ``UnreadableWebhook`` for what is no JSON SIM message."""
-        message = _message(body)
-        data = message.get("data")
-        if not isinstance(data, dict):
-            raise UnreadableWebhook("the message has no data object")
-        name = _required(message, "event").lower()
-        account = _required(data, "accountId")
-        envelope = _required(data, "envelopeId")
+        message, data = _parts(body)
+        named = _named(message, data)
         recipient = _text(data.get("recipientId"))
         summary = data.get("envelopeSummary")
         summary = summary if isinstance(summary, dict) else {}
         return ProviderEvent(
-            event_key=keys.event_key(
-                (
-                    "docusign",
-                    account,
-                    envelope,
-                    name,
-                    recipient,
-                    # Two configurations may tell of one event with and without its summary.
-                    _text(message.get("configurationId")),
-                    _text(message.get("generatedDateTime")),
-                )
+            event_key=named.event_key,
+            name=named.name,
+            account_id=named.account_id,
+            provider_envelope_id=named.provider_envelope_id,
+            facts=(
+                *_facts_of_event(named.name, recipient, summary),
+                *shapes.envelope_facts(summary),
             ),
-            name=name,
-            account_id=account,
-            provider_envelope_id=envelope,
-            facts=(*_facts_of_event(name, recipient, summary), *shapes.envelope_facts(summary)),
-            needs_read=_needs_read(name, recipient),
+            needs_read=_needs_read(named.name, recipient),
             recipient=recipient,
             session_left_at=(
                 shapes.parse_time(message.get("generatedDateTime"))
-                if name == _FINISH_LATER
+                if named.name == _FINISH_LATER
                 else None
             ),
         )
+
+
+def _parts(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The message and its data object."""
+    message = _message(body)
+    data = message.get("data")
+    if not isinstance(data, dict):
+        raise UnreadableWebhook("the message has no data object")
+    return message, data
+
+
+def _named(message: Mapping[str, Any], data: Mapping[str, Any]) -> WebhookName:
+    name = _required(message, "event").lower()
+    account, envelope = _required(data, "accountId"), _required(data, "envelopeId")
+    parts = (
+        "docusign",
+        account,
+        envelope,
+        name,
+        _text(data.get("recipientId")),
+        # Two configurations may tell of one event with and without its summary.
+        _text(message.get("configurationId")),
+        _text(message.get("generatedDateTime")),
+    )
+    try:
+        key = keys.event_key(parts)
+    except UnicodeEncodeError as error:
+        raise UnreadableWebhook("the message has half a character") from error
+    return WebhookName(key, name, account, envelope)
 
 
 def _message(body: bytes) -> dict[str, Any]:

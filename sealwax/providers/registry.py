@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from sealwax.providers.base import Adapter, WebhookReader
 from sealwax.providers.docusign import DocuSignAdapter
+from sealwax.providers.docusign_connect import SCHEME as CONNECT_SCHEME
 from sealwax.providers.docusign_connect import ConnectReader
+from sealwax.providers.webhook_trust import TrustScheme
 
 
 class UnknownProvider(ValueError):
@@ -16,14 +18,15 @@ class UnknownProvider(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one provider is spoken to and how its webhooks are read."""
+    """How one provider is spoken to, and how its webhooks are believed and read."""
 
     adapter: Callable[[], Adapter]
     webhook_reader: Callable[[], WebhookReader]
+    webhook_scheme: TrustScheme
 
 
 PROVIDERS: Mapping[str, Dialect] = {
-    "docusign": Dialect(DocuSignAdapter, ConnectReader),
+    "docusign": Dialect(DocuSignAdapter, ConnectReader, CONNECT_SCHEME),
 }
 
 
@@ -35,6 +38,11 @@ def adapter(name: str) -> Adapter:
 def webhook_reader(name: str) -> WebhookReader:
     """A provider's webhook reader. Raises ``UnknownProvider``."""
     return _dialect(name).webhook_reader()
+
+
+def webhook_scheme(name: str) -> TrustScheme:
+    """How a provider shows that a webhook is its own. Raises ``UnknownProvider``."""
+    return _dialect(name).webhook_scheme
 
 
 def _dialect(name: str) -> Dialect:

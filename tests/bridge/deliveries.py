@@ -20,7 +20,7 @@ from bridge.landing import Page, silent
 from bridge.sink import SinkUnavailable, Undeliverable, WorkflowGone
 from sealwax import keys
 from sealwax.messages import EventBatch
-from sealwax.providers.docusign_connect import ConnectReader
+from sealwax.providers.docusign_connect import SCHEME, ConnectReader
 from sealwax.stores.base import Registry, RegistryRow
 
 ACCOUNT_ID = "0a1b2c3d-0000-4000-8000-00000000ac3e"
@@ -29,7 +29,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def source(account: str = "acme", account_id: str = ACCOUNT_ID, *signing: bytes) -> Source:
-    return Source(account, "docusign", account_id, ConnectReader(), signing or (KEY,))
+    return Source(account, "docusign", account_id, ConnectReader(), signing or (KEY,), SCHEME)
 
 
 def message(

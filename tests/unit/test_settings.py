@@ -85,7 +85,7 @@ def test_relative_paths_are_relative_to_the_file_not_to_where_the_program_starts
     assert settings.storage.registry == home / "data" / "registry.db"
     assert settings.storage.journal_file == home / "data" / "journal.db"
     assert settings.storage.blobs == home / "data" / "blobs"
-    secrets = settings.account("acme").webhook_secrets()
+    secrets = [r.secret() for r in settings.account("acme").webhook_keys]
     assert [s.get_secret_value() for s in secrets] == ["first", "second"]
     assert load_settings(write(home, GOOD)).storage.folder == home / "sealwax-data"
 
@@ -249,7 +249,7 @@ def test_secrets_are_resolved_late_and_anew(
     """Settings load without the secrets; each use reads them as they are then."""
     acme = load_settings(write(tmp_path, GOOD)).account("acme")
     with pytest.raises(SettingsError, match=r"ACME_CONNECT_KEY.*set it"):
-        acme.webhook_secrets()
+        acme.webhook_keys[0].secrets()
     with pytest.raises(SettingsError, match=r"acme\.pem.*put the secret there"):
         acme.principal().private_key.secret()
     (tmp_path / "keys").mkdir()
