@@ -22,6 +22,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.accounts import AccountActivities
 from activities.envelopes import EnvelopeActivities
+from activities.sweeps import SweepActivities, Tools
 from sealwax.accounts import ConfiguredAccounts
 from sealwax.blobs import BlobStore
 from sealwax.connection import (
@@ -30,13 +31,21 @@ from sealwax.connection import (
     register_search_attributes,
     start_accounts,
 )
+from sealwax.hearing import Hearing, JournalHearing
+from sealwax.providers import registry as providers
+from sealwax.providers.base import Changes, WebhookReader
+from sealwax.schedules import schedule_sweeps
 from sealwax.settings import Settings, SettingsError, load_settings
-from sealwax.stores.base import StoreError
-from sealwax.stores.registry import open_registry
+from sealwax.stores.base import Journal, StoreError
+from sealwax.stores.journals import open_forwarder_journal
+from sealwax.stores.registry import SqliteRegistry, open_registry
+from sealwax.stores.sweep_base import SweepStore
+from sealwax.stores.sweeps import open_sweeps
 from sealwax.telemetry import runtime
 from workflows.account import AccountWorkflow
 from workflows.envelope import EnvelopeWorkflow
 from workflows.punctual import PunctualRunner
+from workflows.sweep import SweepWorkflow
 
 GRACEFUL_S = 10
 STICKY_TIMEOUT = timedelta(seconds=1)
@@ -50,13 +59,17 @@ SANDBOX = PunctualRunner(
 
 
 def build_worker(
-    client: Client, settings: Settings, activities: EnvelopeActivities, looks: AccountActivities
+    client: Client,
+    settings: Settings,
+    activities: EnvelopeActivities,
+    looks: AccountActivities,
+    sweeps: SweepActivities,
 ) -> Worker:
     """A worker for the settings' task queue; the tests run the same one."""
     return Worker(
         client,
         task_queue=settings.temporal.task_queue,
-        workflows=[EnvelopeWorkflow, AccountWorkflow],
+        workflows=[EnvelopeWorkflow, AccountWorkflow, SweepWorkflow],
         activities=[
             activities.register,
             activities.create,
@@ -70,12 +83,55 @@ def build_worker(
             activities.revoke_view,
             activities.ask_bridge,
             looks.look_quota,
+            sweeps.sweep_page,
+            sweeps.advance_watermark,
+            sweeps.ask_silent,
+            sweeps.end_sweep,
         ],
         workflow_runner=SANDBOX,
         max_concurrent_workflow_tasks=20,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=timedelta(seconds=GRACEFUL_S),
     )
+
+
+def build_sweeps(
+    settings: Settings,
+    accounts: ConfiguredAccounts,
+    registry: SqliteRegistry,
+    store: SweepStore,
+    hearing: Hearing,
+) -> SweepActivities:
+    """The activities of sweeps over these stores."""
+    return SweepActivities(
+        Tools(
+            accounts=accounts,
+            registry=registry,
+            open_envelopes=registry,
+            store=store,
+            hearing=hearing,
+            changes=providers.changes,
+            poll_every_s=lambda account: settings.limits(account).poll_every_s,
+            settings=settings.sweep,
+        )
+    )
+
+
+def build_hearing(settings: Settings) -> JournalHearing:
+    """What came by webhook, of the journal that the settings mean."""
+
+    async def opening() -> Journal:
+        return await open_forwarder_journal(settings.storage, settings.keyring())
+
+    def dialect(name: str) -> tuple[WebhookReader, Changes]:
+        return providers.webhook_reader(name), providers.changes(name)
+
+    return JournalHearing(opening, dialect)
+
+
+def sweeps_file(settings: Settings) -> Path:
+    """Where the memory of sweeps stands."""
+    return settings.storage.folder / "sweeps.db"
 
 
 async def run(settings: Settings, announce: Path | None) -> None:
@@ -99,13 +155,22 @@ async def run(settings: Settings, announce: Path | None) -> None:
             rules=settings.sessions.rules(),
             return_origins=settings.sessions.return_origins,
         )
+        store = open_sweeps(sweeps_file(settings))
+        closing.push_async_callback(store.close)
+        hearing = build_hearing(settings)
+        closing.push_async_callback(hearing.close)
         looks = AccountActivities(
             store=accounts.ledger.store,
             quota_of=accounts.quota_of,
             every_s=settings.telemetry.quota_every_s,
+            sweeps=store,
+            late_after_s=settings.sweep.late_after_s,
         )
-        await start_accounts(client, settings.accounts, settings.temporal.task_queue)
-        async with build_worker(client, settings, activities, looks):
+        sweeps = build_sweeps(settings, accounts, registry, store, hearing)
+        queue = settings.temporal.task_queue
+        await start_accounts(client, settings.accounts, queue)
+        await schedule_sweeps(client, settings.accounts, queue, settings.sweep)
+        async with build_worker(client, settings, activities, looks, sweeps):
             if announce is not None:
                 _announce(announce)
             await stop.wait()

@@ -1,20 +1,25 @@
 """What an account's workflow asks of the world: a look at the quota ledger, told as metrics too."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 from temporalio.common import MetricMeter
 
+from sealwax import sweep_views
 from sealwax.messages import Message
 from sealwax.providers.base import UnknownAccount
 from sealwax.quota_limits import Klass, Limits
 from sealwax.quota_reports import Counters, QuotaView
 from sealwax.stores.base import StoreError
 from sealwax.stores.quota_base import QuotaStore
+from sealwax.stores.sweep_base import SweepStore
+from sealwax.sweep_messages import SweepSnapshot
 
 REST_FACTOR = 10
 """An account that made no call since the last look is looked at so much more rarely."""
+
+DRIFT_SHOWN = 20
 
 _TOTALS = ("granted", "refusals", "foreign", "breaches", "lost")
 
@@ -29,11 +34,12 @@ class LookQuota(Message):
 class Looked(Message):
     """What a look showed. ``view`` None: nothing, and ``problem`` says why, in one line.
 
-    ``configured`` False: the worker's settings do not name the account. ``again_in_s``: when the
-    next look is due.
+    ``sweep``: how the account's sweeps stand; None where that cannot be read. ``configured`` False:
+    the worker's settings do not name the account. ``again_in_s``: when the next look is due.
     """
 
     view: QuotaView | None = None
+    sweep: SweepSnapshot | None = None
     problem: str = ""
     configured: bool = True
     again_in_s: float
@@ -43,14 +49,23 @@ class AccountActivities:
     """``quota_of`` gives an account's name in the store and its limits, by its own name.
 
     It raises ``UnknownAccount``. ``every_s`` is the time between two looks at an account in use.
+    ``sweeps``: the memory of sweeps, whose webhooks are late after ``late_after_s``.
     """
 
     def __init__(
-        self, *, store: QuotaStore, quota_of: Callable[[str], tuple[str, Limits]], every_s: float
+        self,
+        *,
+        store: QuotaStore,
+        quota_of: Callable[[str], tuple[str, Limits]],
+        every_s: float,
+        sweeps: SweepStore | None = None,
+        late_after_s: float = 0.0,
     ) -> None:
         self._store = store
         self._quota_of = quota_of
         self._every_s = every_s
+        self._sweeps = sweeps
+        self._late_after_s = late_after_s
 
     @activity.defn(name="look_quota")
     async def look_quota(self, given: LookQuota) -> Looked:
@@ -66,7 +81,20 @@ class AccountActivities:
         known = given.known
         rests = known is not None and known.granted == view.counters.granted
         rests = rests and not any(view.waiting)
-        return Looked(view=view, again_in_s=rest_s if rests else self._every_s)
+        sweep = await self._look_sweep(given.account)
+        return Looked(view=view, sweep=sweep, again_in_s=rest_s if rests else self._every_s)
+
+    async def _look_sweep(self, account: str) -> SweepSnapshot | None:
+        if self._sweeps is None:
+            return None
+        now = datetime.now(UTC)
+        late_before = now - timedelta(seconds=self._late_after_s)
+        try:
+            view = await self._sweeps.look(account, late_before)
+            drifted = await self._sweeps.drift(account, late_before, DRIFT_SHOWN)
+        except StoreError:
+            return None
+        return sweep_views.sweep_snapshot(account, view, drifted, now)
 
 
 def tell(meter: MetricMeter, account: str, view: QuotaView, known: Counters | None) -> None:

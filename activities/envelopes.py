@@ -6,12 +6,12 @@ outcome. Nothing here knows a concrete provider.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 
 from temporalio import activity
 
+from activities.beating import beating
 from sealwax import keys
 from sealwax.blobs import BlobError, Blobs
 from sealwax.calls import (
@@ -60,7 +60,6 @@ from sealwax.quota_limits import Klass
 from sealwax.session import SessionRules
 from sealwax.stores.base import Registry, RegistryRow, StoreError
 
-HEARTBEAT_EVERY_S = 1.0
 ARCHIVE = ("combined", "certificate")
 
 
@@ -364,7 +363,7 @@ async def _outcome(work: Awaitable[Outcome], deadline_s: float, *, mutating: boo
     The deadline here is the last bound; the provider's own deadlines per request are shorter.
     """
     try:
-        async with _beating(), asyncio.timeout(deadline_s):
+        async with beating(), asyncio.timeout(deadline_s):
             return await work
     except NeedsPerson as error:
         return Rejected(error.code, error.message, needs_person=True)
@@ -381,19 +380,3 @@ async def _outcome(work: Awaitable[Outcome], deadline_s: float, *, mutating: boo
         return NotSent(reason, cause="transient")
     except (UnknownAccount, NoSessionUrls, BlobError, StoreError) as error:
         return Rejected(type(error).__name__, str(error), needs_person=True)
-
-
-@asynccontextmanager
-async def _beating() -> AsyncIterator[None]:
-    """Heartbeat while the work lasts, so that a dead worker is noticed within seconds."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(HEARTBEAT_EVERY_S)
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()

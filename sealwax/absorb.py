@@ -49,7 +49,7 @@ from sealwax.envelope import (
     numbered,
     tried,
 )
-from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
+from sealwax.facts import LISTED, EnvelopeStatus, Fact, ProviderEvent
 from sealwax.mutations import RemoveRecipients
 from sealwax.observations import REPEATABLE, Observation, landed
 from sealwax.orphans import ambiguous, binned, spotted
@@ -84,18 +84,22 @@ def received(state: Envelope, event: ProviderEvent, now: datetime) -> Envelope:
         search = spotted(state.orphans, now)
         return replace(state, events_foreign=state.events_foreign + 1, orphans=search)
     at = event.received_at or now
+    swept = event.name == LISTED
     state = replace(
         state,
         facts=state.facts.joined(event.facts),
         refresh_wanted=state.refresh_wanted or event.needs_read,
         event_keys=(*state.event_keys, event.event_key)[-EVENT_KEYS_MAX:],
-        events_seen=state.events_seen + 1,
-        last_event=Entry(at, event.name),
+        events_seen=state.events_seen + (not swept),
+        events_swept=state.events_swept + swept,
+        last_event=state.last_event if swept else Entry(at, event.name),
     )
     whose = _whose(state, event)
     if event.session_left_at is not None:
         sessions = finished_later(state.sessions, whose, event.session_left_at)
         state = replace(state, sessions=sessions)
+    if swept:
+        return told(state, now, f"found by a sweep, without a webhook: {state.status}")
     return told(state, now, f"webhook {event.name}{f' ({whose})' if whose else ''}")
 
 

@@ -193,6 +193,7 @@ class Envelope:
     held: tuple[ProviderEvent, ...] = ()
     event_keys: tuple[str, ...] = ()
     events_seen: int = 0
+    events_swept: int = 0
     events_duplicate: int = 0
     events_foreign: int = 0
     events_unreadable: int = 0

@@ -137,6 +137,9 @@ _RECIPIENT_STATUSES = frozenset(said for _, said in RECIPIENT_TABLE)
 RESTORED = "restored"
 """Said of an envelope that came back from the bin; takes the ``deleted`` of the same mark away."""
 
+LISTED = "listed"
+"""The name of an event that no webhook brought: a sweep found it in a list of the provider's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -163,6 +166,8 @@ class Fact:
 @dataclass(frozen=True, slots=True)
 class ProviderEvent:
     """One verified webhook, normalised. Account and envelope id are as signed by the provider.
+
+    By the name ``LISTED`` it is no webhook, but what a sweep of ours saw.
 
     ``recipient`` is the provider's id of whom the event is about, "" for the envelope itself.
     ``needs_read``: the event says that something changed which it does not carry (a correction).

@@ -59,6 +59,11 @@ def account_workflow_id(account: str) -> str:
     return f"account/{check_account(account)}"
 
 
+def sweep_id(account: str) -> str:
+    """The id of the schedule of this account's sweeps, and the beginning of theirs."""
+    return f"sweep/{check_account(account)}"
+
+
 def account_and_key(envelope_workflow_id: str) -> tuple[str, str]:
     """The inverse of ``workflow_id``. Raises ``ValueError`` for an id of another kind."""
     match = _WORKFLOW_ID.fullmatch(envelope_workflow_id)

@@ -451,6 +451,7 @@ def _envelope_rows(state: Envelope) -> list[str]:
         f"- revision: {state.revision}",
         f"- webhooks: {state.events_seen} taken, {state.events_duplicate} repeated,"
         f" {state.events_foreign} for another envelope{_last_event(state)}",
+        f"- found by sweeps, without a webhook: {state.events_swept} times",
     ]
     if state.archive:
         names = _listed(f"{d.name} ({d.blob.size_bytes} bytes)" for d in state.archive)

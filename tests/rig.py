@@ -26,11 +26,13 @@ from sealwax.client import EnvelopeClient
 from sealwax.definition import Recipient
 from sealwax.handle import EnvelopeHandle
 from sealwax.keys import account_workflow_id
+from sealwax.schedules import unschedule
 from sealwax.settings import Settings, load_settings
 from sealwax.stores.quota_base import QuotaStore
 from sealwax.stores.registry import open_registry
+from sealwax.stores.sweeps import open_sweeps
 from tests import keys
-from worker import build_worker
+from worker import build_hearing, build_sweeps, build_worker, sweeps_file
 
 ACCOUNT = "acme"
 HMAC_KEY = "a-connect-key"
@@ -173,6 +175,7 @@ def write_settings(
     timing: Timing,
     bridge_port: int = 0,
     quota: Mapping[str, float] | None = None,
+    sweep: Mapping[str, float] | None = None,
 ) -> Path:
     """The settings file of one test."""
     (folder / "key.pem").write_text(KEY)
@@ -180,11 +183,14 @@ def write_settings(
     public_url = f"http://127.0.0.1:{bridge_port}" if bridge_port else ""
     timings = "\n".join(f"{n} = {getattr(timing, n)}" for n in timing.__slots__)
     quotas = "\n".join(f"{name} = {value}" for name, value in (quota or GENEROUS).items())
+    sweeps = "\n".join(f"{name} = {value}" for name, value in (sweep or {}).items())
     path = folder / "sealwax.toml"
     path.write_text(
         f"""
 [quota]
 {quotas}
+[sweep]
+{sweeps}
 [temporal]
 address = "{address}"
 task_queue = "{task_queue}"
@@ -212,7 +218,8 @@ private_key = "file:key.pem"
 
 
 async def end_account_workflow(temporal: Client) -> None:
-    """End the workflow that shows the account's quota, where a worker has started it."""
+    """End what a worker has started for the account: its card, and the schedule of its sweeps."""
+    await unschedule(temporal, ACCOUNT)
     workflow = temporal.get_workflow_handle(account_workflow_id(ACCOUNT))
     try:
         await workflow.terminate("its worker is gone")
@@ -231,6 +238,7 @@ async def running(
     work: bool = True,
     bridge_port: int = 0,
     quota: Mapping[str, float] | None = None,
+    sweep: Mapping[str, float] | None = None,
 ) -> AsyncIterator[Rig]:
     """A rig with an account of its own; with ``work`` the worker runs from the start."""
     temporal = keys.encrypting(temporal)
@@ -249,6 +257,7 @@ async def running(
             timing=timing,
             bridge_port=bridge_port,
             quota=quota,
+            sweep=sweep,
         )
         settings = load_settings(path)
         registry = open_registry(settings.storage.registry)
@@ -270,8 +279,14 @@ async def running(
             every_s=settings.telemetry.quota_every_s,
         )
 
+        store = open_sweeps(sweeps_file(settings))
+        stack.push_async_callback(store.close)
+        hearing = build_hearing(settings)
+        stack.push_async_callback(hearing.close)
+        sweeps = build_sweeps(settings, accounts, registry, store, hearing)
+
         def worker() -> Any:
-            return build_worker(temporal, settings, activities, looks)
+            return build_worker(temporal, settings, activities, looks, sweeps)
 
         if work:
             await stack.enter_async_context(worker())

@@ -1,4 +1,4 @@
-"""One account, one workflow: its quota as the ledger holds it, where people look.
+"""One account, one workflow: its quota as the ledger holds it and its sweeps, where people look.
 
 It decides nothing and nothing waits for it. Its details are the account's quota card; a look costs
 two actions of Temporal (a timer and an activity), which is 2,900 a day and account at one look a
@@ -14,8 +14,9 @@ from temporalio.exceptions import ApplicationError
 # Passed through, as in ``workflows.envelope``.
 with workflow.unsafe.imports_passed_through():
     from activities.accounts import Looked, LookQuota
-    from sealwax import keys, messages, views
+    from sealwax import keys, messages, sweep_views, views
     from sealwax.definition import Refusal, RefusalCode
+    from sealwax.sweep_messages import QUERY_SWEEP, SweepSnapshot
     from workflows.policies import LOOK_QUOTA
 
 FORGOTTEN_AFTER = timedelta(days=1)
@@ -29,6 +30,7 @@ class AccountWorkflow:
     @workflow.init
     def __init__(self, given: messages.AccountInput) -> None:
         self._quota = given.carried or messages.QuotaSnapshot(account=given.account)
+        self._sweep = SweepSnapshot(account=given.account)
         self._unknown_since: datetime | None = given.unknown_since
         self._again = workflow.now()
         self._asked = 0
@@ -70,6 +72,11 @@ class AccountWorkflow:
         """What the last look showed."""
         return self._quota
 
+    @workflow.query(name=QUERY_SWEEP)
+    def sweep(self) -> SweepSnapshot:
+        """How its sweeps stood at the last look."""
+        return self._sweep
+
     async def _look(self) -> None:
         serving = self._asked
         known = self._quota.counters if self._quota.looked_at is not None else None
@@ -87,6 +94,7 @@ class AccountWorkflow:
     def _take(self, looked: Looked, now: datetime) -> None:
         self._again = now + timedelta(seconds=looked.again_in_s)
         self._unknown_since = None if looked.configured else self._unknown_since or now
+        self._sweep = looked.sweep or self._sweep
         if looked.view is not None:
             self._quota = views.quota_snapshot(self._quota.account, looked.view, now)
         else:
@@ -112,7 +120,9 @@ class AccountWorkflow:
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     def _show(self) -> None:
-        workflow.set_current_details(views.quota_card(self._quota))
+        workflow.set_current_details(
+            "\n".join([views.quota_card(self._quota), sweep_views.sweep_card(self._sweep)])
+        )
 
 
 def _check_id(account: str) -> None:

@@ -52,3 +52,6 @@ POLICIES: dict[str, Policy] = {
 
 LOOK_QUOTA = Policy(RetryPolicy(initial_interval=timedelta(seconds=10)), 15.0)
 """A look at the quota ledger, which answers at once or says that it is away."""
+
+SWEEP = Policy(AGAIN, 120.0)
+"""One part of a sweep, which may be run again; nothing hurries."""

@@ -24,7 +24,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from sealwax.calls import Applied, Capabilities, Cause, Create, FindCreated, Mutate, OpenView
-from sealwax.facts import ProviderEvent
+from sealwax.facts import Fact, ProviderEvent
 from sealwax.observations import Extra, Observation
 from sealwax.quota_limits import Klass
 
@@ -169,6 +169,31 @@ class NewEnvelope:
     webhook_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A part of a list of envelopes: what each says of itself, in the list's order.
+
+    ``more``: whether others follow. ``as_of``: when the provider made the list, by its own clock;
+    None where it did not say.
+    """
+
+    events: tuple[ProviderEvent, ...]
+    more: bool = False
+    as_of: datetime | None = None
+
+
+class Changes(Protocol):
+    """Which status changes a provider tells by a webhook of their own. Pure."""
+
+    def announced(self, fact: Fact) -> bool:
+        """Whether such a fact has a webhook of its own."""
+        ...
+
+    def told(self, event: ProviderEvent) -> Fact | None:
+        """The one change whose own webhook this is; None where it is that of none."""
+        ...
+
+
 class Adapter(Protocol):
     """One provider's dialect, without I/O. Every method but the last three is a conversation.
 
@@ -193,6 +218,10 @@ class Adapter(Protocol):
     ) -> Conversation[Observation]: ...
 
     def changes(self, since: datetime) -> Conversation[tuple[ProviderEvent, ...]]: ...
+
+    def listed(self, since: datetime, position: int, count: int) -> Conversation[Listing]: ...
+
+    def shown(self, provider_envelope_ids: Sequence[str]) -> Conversation[Listing]: ...
 
     def open_view(
         self, provider_envelope_id: str, call: OpenView, return_url: str, ping_url: str
@@ -274,6 +303,18 @@ class Provider(Protocol):
 
     async def changes(self, since: datetime) -> tuple[ProviderEvent, ...]:
         """Status facts of all envelopes of the account that changed since then."""
+        ...
+
+    async def listed(self, since: datetime, position: int, count: int) -> Listing:
+        """A part of the same list: at most ``count`` envelopes from ``position`` on.
+
+        Its order is that of the envelopes' making, which no change disturbs; but one that joins
+        or leaves the list meanwhile moves those after it.
+        """
+        ...
+
+    async def shown(self, provider_envelope_ids: Sequence[str]) -> Listing:
+        """Status facts of these envelopes, by one request that is a read of none of them."""
         ...
 
     async def open_view(

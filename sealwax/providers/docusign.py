@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from sealwax import keys
 from sealwax.calls import Applied, Capabilities, FindCreated, Mutate, OpenView
-from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
+from sealwax.facts import LISTED, EnvelopeStatus, Fact, ProviderEvent
 from sealwax.observations import Extra, Observation
 from sealwax.providers import docusign_errors, docusign_mutations
 from sealwax.providers import docusign_settings as settings
@@ -18,6 +18,7 @@ from sealwax.providers import docusign_shapes as shapes
 from sealwax.providers.base import (
     Answer,
     Conversation,
+    Listing,
     NewEnvelope,
     NotSentError,
     OutcomeUnknown,
@@ -153,6 +154,29 @@ class DocuSignAdapter:
             events += [_change(envelope) for envelope in _listed(page)]
         return tuple(events)
 
+    def listed(self, since: datetime, position: int, count: int) -> Conversation[Listing]:
+        """A part of what changed its status since then (SPEC Envelopes_GetEnvelopes).
+
+        Without ``to_date``: an envelope that changes while pages are read would leave a closed
+        span, and those behind it would move up over the place where the next page begins.
+        """
+        query = {"from_date": _iso(since), "from_to_status": "changed", "status": "any"}
+        page = yield from ask(_page(query, position, count))
+        events = tuple(_change(envelope) for envelope in _listed(page))
+        as_of = shapes.parse_time(page.get("lastQueriedDateTime"))
+        return Listing(events, _more(page, position, count), as_of)
+
+    def shown(self, provider_envelope_ids: Sequence[str]) -> Conversation[Listing]:
+        """These envelopes, by their ids in one address (SPEC Envelopes_GetEnvelopes).
+
+        Not by PUT /envelopes/status, which takes any number in its body and answers with the
+        envelopes' statuses alone, not with their recipients' (SPEC Envelopes_PutStatus).
+        """
+        query = {"envelope_ids": ",".join(provider_envelope_ids), "status": "any"}
+        page = yield from ask(_page(query, 0, len(provider_envelope_ids)))
+        as_of = shapes.parse_time(page.get("lastQueriedDateTime"))
+        return Listing(tuple(_change(envelope) for envelope in _listed(page)), as_of=as_of)
+
     def open_view(
         self, provider_envelope_id: str, call: OpenView, return_url: str, ping_url: str
     ) -> Conversation[str]:
@@ -229,6 +253,20 @@ class DocuSignAdapter:
         return docusign_errors.error_code(answer)
 
 
+def _page(query: Mapping[str, str], position: int, count: int) -> Request:
+    # Ordered by what never changes, as in ``_pages``.
+    order = {"include": "recipients", "order_by": "created", "order": "asc"}
+    part = {"start_position": str(position), "count": str(count)}
+    return Request("Envelopes_GetEnvelopes", "GET", "/envelopes", query={**query, **order, **part})
+
+
+def _more(page: Mapping[str, Any], position: int, count: int) -> bool:
+    size = len(_listed(page))
+    total = str(page.get("totalSetSize") or "")
+    more = position + size < int(total) if total.isdecimal() else size == count
+    return bool(size) and more
+
+
 def _pages(query: Mapping[str, str]) -> Conversation[list[dict[str, Any]]]:
     # Ordered by what never changes: by default a change moves an envelope to the end of the list,
     # and the one that slips into its place on a page already read would be missed.
@@ -283,6 +321,9 @@ def _sort_in(entry: Mapping[str, Any], found: set[str], deleted: set[str]) -> No
 
 def _change(envelope: Mapping[str, Any]) -> ProviderEvent:
     facts = shapes.envelope_facts(envelope)
+    created = shapes.parse_time(envelope.get("createdDateTime"))
+    if created is not None and not any(f.status == EnvelopeStatus.CREATED for f in facts):
+        facts += (Fact(EnvelopeStatus.CREATED, at=created),)
     envelope_id = str(envelope["envelopeId"])
     sender = envelope.get("sender")
     account = str(sender.get("accountId") or "") if isinstance(sender, dict) else ""
@@ -290,7 +331,7 @@ def _change(envelope: Mapping[str, Any]) -> ProviderEvent:
     stamp = str(envelope.get("statusChangedDateTime") or "")
     return ProviderEvent(
         event_key=keys.event_key(("docusign", "listed", envelope_id, stamp, *said)),
-        name="listed",
+        name=LISTED,
         account_id=account,
         provider_envelope_id=envelope_id,
         facts=facts,

@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ from sealwax.providers.base import (
     Adapter,
     Answer,
     Conversation,
+    Listing,
     NewEnvelope,
     NotSentError,
     OutcomeUnknown,
@@ -165,6 +166,21 @@ class HttpProvider:
     async def changes(self, since: datetime) -> tuple[ProviderEvent, ...]:
         """Status facts of all envelopes of the account that changed since then."""
         events = await self._call(self._adapter.changes(since), self._deadlines.read_s)
+        return self._of_account(events)
+
+    async def listed(self, since: datetime, position: int, count: int) -> Listing:
+        """A part of the list of what changed its status since then."""
+        conversation = self._adapter.listed(since, position, count)
+        found = await self._call(conversation, self._deadlines.read_s)
+        return replace(found, events=self._of_account(found.events))
+
+    async def shown(self, provider_envelope_ids: Sequence[str]) -> Listing:
+        """What these envelopes say of themselves."""
+        conversation = self._adapter.shown(provider_envelope_ids)
+        found = await self._call(conversation, self._deadlines.read_s)
+        return replace(found, events=self._of_account(found.events))
+
+    def _of_account(self, events: Sequence[ProviderEvent]) -> tuple[ProviderEvent, ...]:
         return tuple(e if e.account_id else replace(e, account_id=self._account_id) for e in events)
 
     async def open_view(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sealwax.providers.base import Adapter, WebhookReader
+from sealwax.providers.base import Adapter, Changes, WebhookReader
 from sealwax.providers.docusign import DocuSignAdapter
+from sealwax.providers.docusign_changes import ConnectChanges
 from sealwax.providers.docusign_connect import SCHEME as CONNECT_SCHEME
 from sealwax.providers.docusign_connect import ConnectReader
 from sealwax.providers.webhook_trust import TrustScheme
@@ -23,10 +24,11 @@ class Dialect:
     adapter: Callable[[], Adapter]
     webhook_reader: Callable[[], WebhookReader]
     webhook_scheme: TrustScheme
+    changes: Callable[[], Changes]
 
 
 PROVIDERS: Mapping[str, Dialect] = {
-    "docusign": Dialect(DocuSignAdapter, ConnectReader, CONNECT_SCHEME),
+    "docusign": Dialect(DocuSignAdapter, ConnectReader, CONNECT_SCHEME, ConnectChanges),
 }
 
 
@@ -43,6 +45,11 @@ def webhook_reader(name: str) -> WebhookReader:
 def webhook_scheme(name: str) -> TrustScheme:
     """How a provider shows that a webhook is its own. Raises ``UnknownProvider``."""
     return _dialect(name).webhook_scheme
+
+
+def changes(name: str) -> Changes:
+    """What a provider tells by webhook. Raises ``UnknownProvider``."""
+    return _dialect(name).changes()
 
 
 def _dialect(name: str) -> Dialect:

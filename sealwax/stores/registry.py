@@ -45,6 +45,8 @@ CREATE TABLE IF NOT EXISTS envelope (
     UNIQUE (account, business_key_digest),
     UNIQUE (account, provider_envelope_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS open_envelope ON envelope (account, workflow_id)
+    WHERE final_status = '' AND provider_envelope_id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS bridge (
     process TEXT PRIMARY KEY,
     since TEXT NOT NULL,
@@ -178,6 +180,22 @@ class SqliteRegistry:
             )
 
         return await self._in_thread(work)
+
+    async def open_envelopes(
+        self, account: str, after: str, limit: int
+    ) -> tuple[tuple[str, str, datetime], ...]:
+        """See ``sweep_base.OpenEnvelopes``."""
+
+        def work() -> list[tuple[apsw.SQLiteValue, ...]]:
+            return self._connection.execute(
+                "SELECT workflow_id, provider_envelope_id, created_at FROM envelope"
+                " WHERE account = ? AND final_status = '' AND provider_envelope_id IS NOT NULL"
+                " AND workflow_id > ? ORDER BY workflow_id LIMIT ?",
+                (account, after, limit),
+            ).fetchall()
+
+        found = await self._in_thread(work)
+        return tuple((str(w), str(i), datetime.fromisoformat(str(at))) for w, i, at in found)
 
     async def beat(self, process: str, now: datetime) -> None:
         """See ``Registry.beat``."""
