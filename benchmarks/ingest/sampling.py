@@ -1,15 +1,17 @@
-"""How much memory the bridge has while it is measured, read from /proc."""
+"""What a process has of the machine while it is measured, read from /proc."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 EVERY_S = 0.1
 MB = 1024 * 1024
-_PAGE_BYTES = 4096
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(process: int) -> int:
@@ -17,6 +19,14 @@ def resident_bytes(process: int) -> int:
     with suppress(OSError, IndexError):
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE_BYTES
     return 0
+
+
+def cpu_s(process: int) -> float:
+    """Processor time that a process has used so far, all of its threads; 0 where it is gone."""
+    with suppress(OSError, IndexError):
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return 0.0
 
 
 def children(process: int) -> Iterator[int]:
