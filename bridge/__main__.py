@@ -31,7 +31,7 @@ from sealwax.stores.base import StoreError
 from sealwax.stores.journals import open_bridge_journal
 from sealwax.stores.registry import open_registry
 
-REQUESTS_AT_ONCE = 2000
+CONNECTIONS_MAX = 4_000
 
 log = logging.getLogger("sealwax.bridge")
 
@@ -74,6 +74,8 @@ async def run(
             forwarding=lambda: watch.forwarding,
             now=_now,
             sessions=sessions.answer,
+            queue_max=settings.bridge.queue_max,
+            queue_bytes_max=settings.bridge.queue_bytes_max,
         )
         beside = [
             watch.run,
@@ -106,7 +108,7 @@ async def _serve(
     def stop() -> None:
         server.should_exit = True
 
-    server = Server(app, REQUESTS_AT_ONCE, listening)
+    server = Server(app, CONNECTIONS_MAX, listening, app.refused)
     loop = asyncio.get_running_loop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,14 +1,21 @@
 """The bridge's HTTP side, as one bare ASGI callable.
 
-``POST /webhooks/{account}`` and ``POST /webhooks/{account}/{token}`` take webhooks, ``GET /health``
-and ``GET /counts`` tell how it goes; below ``/sessions`` signers land and pings come in (see
-``bridge.sessions``). A webhook is acknowledged when the journal has it on disk, and only then.
+``POST /webhooks/{account}`` and ``POST /webhooks/{account}/{token}`` take webhooks, ``/health``,
+``/counts`` and ``/metrics`` tell how it goes; below ``/sessions`` signers land and pings come in
+(see ``bridge.sessions``). A webhook is verified, kept, and acknowledged when the journal has it on
+disk, and only then. What does not get in is counted by reason, and what was sent as a webhook is
+kept for people to see.
+
+Nothing here waits without a bound: bodies that come in or wait for the journal are limited in
+number and in bytes, and a body has to keep up a minimal pace. Beyond that the answer is 503 with
+Retry-After, and the provider comes again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict
@@ -16,9 +23,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from bridge.ingest import Accept, Refuse, Source, ingest
+from bridge.ingest import Accept, Refuse, Source, ingest, that_matter
 from bridge.landing import Page
-from sealwax.stores.base import Journal, StoreError
+from sealwax.stores.base import REFUSED_BODY_BYTES_MAX, Journal, RefusedWebhook, StoreError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,9 +34,19 @@ Sessions = Callable[[str, Sequence[str], bytes], Awaitable[Page]]
 """Answers method, path below ``/sessions`` and query string."""
 
 LARGE_BODY_BYTES = 256 * 1024
+BODY_GRACE_S = 5.0
+BODY_BYTES_PER_S = 16 * 1024
 BODY_TIMEOUT_S = 60.0
-BODIES_AT_ONCE = 8
 RETRY_AFTER_S = 5
+QUEUE_MAX = 2_000
+QUEUE_BYTES_MAX = 128 * 1024 * 1024
+
+_KEPT_REFUSALS = frozenset(
+    {"account", "headers", "scheme", "no_key", "signature", "stale", "too_large"}
+)
+"""Reasons of which an operator has to see an example; the others say all themselves."""
+
+log = logging.getLogger("sealwax.bridge")
 
 
 class _Stop(Exception):
@@ -44,8 +61,9 @@ class _Stop(Exception):
 class BridgeApp:
     """Takes webhooks into ``journal`` and calls ``arrived`` when there is a new one to forward.
 
-    ``body_bytes_max`` bounds one body; all bodies in flight together may have ``BODIES_AT_ONCE``
-    times as much. ``refused`` counts, by reason and since start, what was not kept.
+    ``body_bytes_max`` bounds one body; at most ``queue_max`` bodies are taken in or wait for the
+    journal at a time, and together they have at most ``queue_bytes_max``. ``refused`` counts, by
+    reason and since start, what was not taken in.
     """
 
     def __init__(
@@ -58,12 +76,18 @@ class BridgeApp:
         forwarding: Callable[[], bool],
         now: Callable[[], datetime],
         sessions: Sessions,
+        queue_max: int = QUEUE_MAX,
+        queue_bytes_max: int = QUEUE_BYTES_MAX,
     ) -> None:
         self.refused: Counter[str] = Counter()
         self._sources = sources
         self._journal = journal
         self._body_bytes_max = body_bytes_max
-        self._bytes_in_flight = 0
+        self._queue_max = queue_max
+        self._queue_bytes_max = max(queue_bytes_max, body_bytes_max)
+        self._queue = 0
+        self._queue_bytes = 0
+        self._taken: Counter[str] = Counter()
         self._arrived = arrived
         self._forwarding = forwarding
         self._now = now
@@ -85,8 +109,14 @@ class BridgeApp:
             # Not durable, so not acknowledged: the provider keeps it and comes again.
             self.refused["store"] += 1
             status, answer = 503, {"refused": "store"}
-        if status:
-            await _send(send, status, answer)
+        except Exception:
+            log.exception("a request could not be answered")
+            self.refused["failed"] += 1
+            status, answer = 503, {"refused": "failed"}
+        if isinstance(answer, str):
+            await _send(send, status, answer.encode(), b"text/plain; version=0.0.4")
+        elif status:
+            await _send(send, status, json.dumps(answer).encode(), b"application/json")
 
     async def _session(self, scope: Scope, send: Send) -> None:
         query: bytes = scope.get("query_string", b"")
@@ -99,34 +129,43 @@ class BridgeApp:
         await send({"type": "http.response.start", "status": page.status, "headers": headers})
         await send({"type": "http.response.body", "body": page.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any] | str]:
         method, parts = scope["method"], _path(scope)
         if parts == ["health"] and method in ("GET", "HEAD"):
             return 200, {"status": "ok", "temporal": "ok" if self._forwarding() else "waiting"}
         if parts == ["counts"] and method in ("GET", "HEAD"):
             return 200, await self._counts()
+        if parts == ["metrics"] and method in ("GET", "HEAD"):
+            return 200, self._metrics()
         if not 2 <= len(parts) <= 3 or parts[0] != "webhooks":
             raise _Stop(404, "path")
         if method != "POST":
             raise _Stop(405, "method")
         source = self._sources.get(parts[1])
         if source is None:
+            self._refuse("", Refuse(404, "account"), ((":account", parts[1][:80]),), b"")
             raise _Stop(404, "account")
         return await self._webhook(source, parts[2] if len(parts) == 3 else "", scope, receive)
 
     async def _webhook(
         self, source: Source, token: str, scope: Scope, receive: Receive
     ) -> tuple[int, dict[str, Any]]:
+        if self._queue >= self._queue_max:
+            raise _Stop(503, "busy")
         headers = _headers(scope)
         chunks: list[bytes] = []
+        self._queue += 1
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                await self._receive(receive, _declared_bytes(headers), chunks)
+            await self._receive(receive, _declared_bytes(headers), chunks)
             return await self._keep(source, headers, b"".join(chunks), token)
-        except TimeoutError:
-            raise _Stop(408, "timeout") from None
+        except _Stop as stop:
+            if stop.reason in _KEPT_REFUSALS:
+                refuse = Refuse(stop.status, stop.reason)
+                self._refuse(source.account, refuse, headers, b"".join(chunks))
+            raise
         finally:
-            self._bytes_in_flight -= sum(map(len, chunks))
+            self._queue -= 1
+            self._queue_bytes -= sum(map(len, chunks))
 
     async def _keep(
         self, source: Source, headers: Sequence[tuple[str, str]], body: bytes, token: str
@@ -141,28 +180,64 @@ class BridgeApp:
                 raise _Stop(status, reason)
             case Accept(webhook):
                 appended = await self._journal.append(webhook)
+        self._taken["duplicate" if appended.duplicate else webhook.state] += 1
         if not appended.duplicate and webhook.state == "pending":
             self._arrived()
         return 200, {"kept": appended.id, "duplicate": appended.duplicate}
 
+    def _refuse(
+        self, account: str, refuse: Refuse, headers: Sequence[tuple[str, str]], body: bytes
+    ) -> None:
+        """Have it kept for people to see, if there is room: nobody waits for that."""
+        kept = headers if not account else that_matter(headers)
+        self._journal.refuse(
+            RefusedWebhook(
+                account=account,
+                status=refuse.status,
+                reason=refuse.reason,
+                headers=tuple(kept),
+                body=body[:REFUSED_BODY_BYTES_MAX],
+                size_bytes=len(body),
+                received_at=self._now(),
+            )
+        )
+
     async def _receive(self, receive: Receive, declared_bytes: int, chunks: list[bytes]) -> None:
+        """Take the body in, at a pace that leaves its place to others before long."""
         if declared_bytes > self._body_bytes_max:
             raise _Stop(413, "too_large")
+        began_s = asyncio.get_running_loop().time()
         size_bytes = 0
         while True:
-            message = await receive()
+            allowed_s = min(BODY_TIMEOUT_S, BODY_GRACE_S + size_bytes / BODY_BYTES_PER_S)
+            try:
+                async with asyncio.timeout_at(began_s + allowed_s):
+                    message = await receive()
+            except TimeoutError:
+                raise _Stop(408, "timeout") from None
             if message["type"] == "http.disconnect":
                 raise _Stop(0, "disconnected")
             chunk = message.get("body", b"")
             size_bytes += len(chunk)
             if size_bytes > self._body_bytes_max:
                 raise _Stop(413, "too_large")
-            if self._bytes_in_flight + len(chunk) > BODIES_AT_ONCE * self._body_bytes_max:
+            if self._queue_bytes + len(chunk) > self._queue_bytes_max:
                 raise _Stop(503, "busy")
             chunks.append(chunk)
-            self._bytes_in_flight += len(chunk)
+            self._queue_bytes += len(chunk)
             if not message.get("more_body", False):
                 return
+
+    def _metrics(self) -> str:
+        """What this process did since it started, in Prometheus' text format."""
+        return metrics(
+            {
+                "sealwax_bridge_webhooks_total": ("state", self._taken),
+                "sealwax_bridge_refused_total": ("reason", self.refused),
+                "sealwax_bridge_queue": ("", {"": self._queue}),
+                "sealwax_bridge_queue_bytes": ("", {"": self._queue_bytes}),
+            }
+        )
 
     async def _counts(self) -> dict[str, Any]:
         counts = await self._journal.counts()
@@ -189,13 +264,25 @@ def _headers(scope: Scope) -> list[tuple[str, str]]:
 
 def _declared_bytes(headers: Sequence[tuple[str, str]]) -> int:
     declared = next((value for name, value in headers if name.lower() == "content-length"), "")
-    return int(declared) if declared.isascii() and declared.isdigit() else 0
+    # Digits without end are no number that a person wrote; the body itself is counted anyway.
+    return int(declared[:20]) if declared.isascii() and declared.isdigit() else 0
 
 
-async def _send(send: Send, status: int, answer: dict[str, Any]) -> None:
-    body = json.dumps(answer).encode()
+def metrics(families: Mapping[str, tuple[str, Mapping[str, int]]]) -> str:
+    """Prometheus' text: by name, the one label ("" for none) and its values' figures."""
+    lines = []
+    for name, (label, figures) in families.items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines.append(f"# TYPE {name} {kind}")
+        for value, figure in sorted(figures.items()):
+            labelled = f'{{{label}="{value}"}}' if label else ""
+            lines.append(f"{name}{labelled} {figure}")
+    return "\n".join(lines) + "\n"
+
+
+async def _send(send: Send, status: int, body: bytes, content_type: bytes) -> None:
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", content_type),
         (b"content-length", str(len(body)).encode()),
     ]
     if status == 503:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+
+from bridge.guard import Guard, places
 
 GRACEFUL_S = 5
 BACKLOG = 2048
@@ -26,19 +30,30 @@ class CannotListen(Exception):
 class Server(uvicorn.Server):
     """Serves ``app``, says when it listens, and leaves signals to the program around it.
 
-    Nothing of a request is logged: paths hold tokens.
+    At most ``connections_max`` are open at a time, and fewer where the system gives fewer files.
+    ``refused`` counts what never became a request. Nothing of a request is logged: paths hold
+    tokens, and whoever sends nonsense could fill the disk with it.
     """
 
-    def __init__(self, app: Any, requests_at_once: int, listening: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: Any,
+        connections_max: int,
+        listening: Callable[[], None],
+        refused: Counter[str] | None = None,
+    ) -> None:
+        self._guard = Guard(places(connections_max), Counter() if refused is None else refused)
+        self._guarding: asyncio.Task[None] | None = None
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=self._guard.protocol(),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
-            limit_concurrency=requests_at_once,
+            backlog=BACKLOG,
             timeout_graceful_shutdown=GRACEFUL_S,
         )
         super().__init__(config)
@@ -52,7 +67,14 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
         await super().startup(sockets)
+        self._guarding = asyncio.create_task(self._guard.run())
         self._listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let what is under way end, as long as it is given."""
+        await super().shutdown(sockets)
+        if self._guarding is not None:
+            self._guarding.cancel()
 
 
 def listen(host: str, port: int, table: str) -> socket.socket:

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from bridge import app as module
 from bridge.app import BridgeApp
-from sealwax.stores.base import Webhook
+from sealwax.stores.base import REFUSED_BODY_BYTES_MAX, Webhook
 from sealwax.stores.journal import SqliteJournal, open_journal
 from tests.bridge.deliveries import (
     ACCOUNT_ID,
@@ -23,6 +23,7 @@ from tests.bridge.deliveries import (
     event_key,
     message,
     no_sessions,
+    signature,
     signed,
     source,
 )
@@ -30,6 +31,7 @@ from tests.keys import KEYRING
 
 TOKEN = "a-token-that-was-given-out-0123456789"
 LIMIT = 20_000
+QUEUE = 20
 
 
 class Bridge:
@@ -52,6 +54,8 @@ class Bridge:
             forwarding=lambda: self.reaching,
             now=Clock(),
             sessions=no_sessions,
+            queue_max=QUEUE,
+            queue_bytes_max=8 * LIMIT,
         )
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=self.app), base_url="http://bridge"
@@ -259,7 +263,7 @@ async def test_a_sender_that_goes_away_or_stalls_leaves_nothing(
 async def test_bodies_in_flight_are_bounded_together(bridge: Bridge) -> None:
     """Senders that hold large bodies open are turned away in time; when they go, room is back."""
     body = b"x" * LIMIT
-    held = [Request(bridge.app, signed(body)) for _ in range(module.BODIES_AT_ONCE)]
+    held = [Request(bridge.app, signed(body)) for _ in range(8)]
     for request in held:
         request.body(body, more=True)
     one_too_many = Request(bridge.app, signed(body))
@@ -269,6 +273,93 @@ async def test_bodies_in_flight_are_bounded_together(bridge: Bridge) -> None:
         request.incoming.put_nowait({"type": "http.disconnect"})
         await request.task
     assert (await bridge.post("/webhooks/acme", message())).status_code == 200
+
+
+async def test_webhooks_that_wait_are_bounded_in_number(bridge: Bridge) -> None:
+    """Where the disk does not keep up, or senders are slow, the next one is told to come again."""
+    bodies = [message(n=n) for n in range(QUEUE)]
+    held = [Request(bridge.app, signed(body)) for body in bodies]
+    for request in held:
+        request.body(b"", more=True)
+    await asyncio.sleep(0)
+    answer = await bridge.post("/webhooks/acme", message(n=QUEUE))
+    assert (answer.status_code, answer.json()) == (503, {"refused": "busy"})
+    assert answer.headers["retry-after"] == "5"
+    for request, body in zip(held, bodies, strict=True):
+        request.body(body, more=False)
+    assert [await request.answered for request in held] == [200] * QUEUE
+    assert (await bridge.post("/webhooks/acme", message(n=QUEUE))).status_code == 200
+
+
+async def test_a_body_that_trickles_loses_its_place(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then is no progress; a large body that keeps its pace has its time."""
+    monkeypatch.setattr(module, "BODY_GRACE_S", 0.2)
+    monkeypatch.setattr(module, "BODY_BYTES_PER_S", 10_000)
+    body = message(padding="x" * 15_000)
+    slow, steady = (Request(bridge.app, signed(body)) for _ in range(2))
+    steady.body(body[:10_000], more=True)
+    for _ in range(50):
+        slow.body(b"x", more=True)
+        await asyncio.sleep(0.01)
+    assert await slow.answered == 408
+    steady.body(body[10_000:], more=False)
+    assert await steady.answered == 200
+
+
+async def test_what_was_refused_can_be_seen(bridge: Bridge) -> None:
+    """The newest of each account, cut, with what it takes to find out why; junk is only counted."""
+    long = message(padding="x" * 10_000)
+    await bridge.post("/webhooks/acme", long, b"wrong key")
+    await bridge.post("/webhooks/globexx/secret-part", message())
+    await bridge.http.get("/wp-login.php")
+    for _ in range(1_000):
+        if len(kept := await bridge.journal.refused(None, 10)) == 2:
+            break
+        await asyncio.sleep(0.01)
+    by_account = {refused.account: refused for refused in kept}
+    assert set(by_account) == {"acme", ""}
+    acme, unknown = by_account["acme"], by_account[""]
+    assert (acme.status, acme.reason, acme.size_bytes) == (401, "signature", len(long))
+    assert acme.body == long[: len(acme.body)]
+    assert 0 < len(acme.body) <= REFUSED_BODY_BYTES_MAX
+    assert ("x-docusign-signature-1", signature(long, b"wrong key")) in acme.headers
+    assert (unknown.status, unknown.reason) == (404, "account")
+    assert unknown.headers == ((":account", "globexx"),)
+
+
+async def test_metrics_count_what_was_taken_in_and_what_was_not(bridge: Bridge) -> None:
+    for body, *signing in ((message(),), (message(),), (b"not json",), (message(), b"wrong")):
+        await bridge.post("/webhooks/acme", body, *signing)
+    await bridge.http.get("/nowhere")
+    answer = await bridge.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = set(answer.text.splitlines())
+    assert {
+        "# TYPE sealwax_bridge_webhooks_total counter",
+        'sealwax_bridge_webhooks_total{state="pending"} 1',
+        'sealwax_bridge_webhooks_total{state="duplicate"} 1',
+        'sealwax_bridge_webhooks_total{state="quarantined"} 1',
+        'sealwax_bridge_refused_total{reason="signature"} 1',
+        'sealwax_bridge_refused_total{reason="path"} 1',
+        "sealwax_bridge_queue 0",
+        "sealwax_bridge_queue_bytes 0",
+    } <= lines
+
+
+async def test_an_answer_is_made_of_whatever_goes_wrong(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing escapes to the server, which would say 500: the provider is told to come again."""
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bridge.journal, "append", broken)
+    answer = await bridge.post("/webhooks/acme", message())
+    assert (answer.status_code, answer.json()) == (503, {"refused": "failed"})
+    assert "could not be answered" in caplog.text
 
 
 async def test_health_tells_whether_temporal_is_reached_and_stays_up_without_it(
