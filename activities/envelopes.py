@@ -15,6 +15,7 @@ from activities.beating import beating
 from sealwax import keys
 from sealwax.blobs import BlobError, Blobs
 from sealwax.calls import (
+    ARCHIVE,
     Applied,
     Archive,
     Archived,
@@ -59,8 +60,6 @@ from sealwax.providers.base import (
 from sealwax.quota_limits import Klass
 from sealwax.session import SessionRules
 from sealwax.stores.base import Registry, RegistryRow, StoreError
-
-ARCHIVE = ("combined", "certificate")
 
 
 class Target(Message):
@@ -233,7 +232,7 @@ class EnvelopeActivities:
 
     @activity.defn(name="archive")
     async def archive(self, given: ArchiveInput) -> Outcome:
-        """Fetch the completed documents and the certificate into the blob store."""
+        """Fetch a completed document, or the certificate, into the blob store."""
         return await _outcome(self._archive(given), given.deadline_s, mutating=False)
 
     @activity.defn(name="close")
@@ -309,7 +308,7 @@ class EnvelopeActivities:
     async def _archive(self, given: ArchiveInput) -> Outcome:
         provider = self._provider(given)
         documents = []
-        for what in ARCHIVE:
+        for what in (given.call.document,) if given.call.document else ARCHIVE:
             chunks = provider.download(given.provider_envelope_id, what)
             blob = await self._blobs.put(chunks, "application/pdf")
             documents.append(ArchivedDocument(what, blob))

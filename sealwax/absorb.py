@@ -15,7 +15,9 @@ from sealwax.adopting import adopted, not_adopted
 from sealwax.bookkeeping import answered, named, told
 from sealwax.calls import (
     Applied,
+    Archive,
     Archived,
+    ArchivedDocument,
     Bin,
     Bind,
     BridgeUp,
@@ -48,6 +50,7 @@ from sealwax.envelope import (
     UnknownOutcome,
     numbered,
     tried,
+    unarchived,
 )
 from sealwax.facts import LISTED, EnvelopeStatus, Fact, ProviderEvent
 from sealwax.mutations import RemoveRecipients
@@ -154,8 +157,8 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
             return _found(state, call, ids, started_at, now)
         case Observed(observation=seen) if isinstance(call, Read):
             return _read(state, call, seen, started_at, now)
-        case Archived(documents=documents):
-            return told(replace(state, archive=documents), now, "completed documents archived")
+        case Archived(documents=documents) if isinstance(call, Archive):
+            return _archived(state, call, documents, now)
         case Done() if isinstance(call, Bind):
             return replace(state, bound=True)
         case ViewOpened() | BridgeUp():
@@ -170,6 +173,19 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
         case _:
             misfit = NotSent(f"{call.kind} was answered by {outcome.kind}")
             return _postponed(state, call, misfit, now)
+
+
+def _archived(
+    state: Envelope, call: Archive, documents: tuple[ArchivedDocument, ...], now: datetime
+) -> Envelope:
+    """Keep what was fetched, and never fetch it again."""
+    if not {document.name for document in documents} & set(unarchived(state)):
+        return _postponed(state, call, NotSent("the archive was fetched without a file"), now)
+    kept = {document.name: document for document in (*(state.archive or ()), *documents)}
+    state = replace(state, archive=tuple(kept.values()))
+    if not unarchived(state):
+        return told(state, now, "completed documents archived")
+    return state
 
 
 def _idempotent(state: Envelope, now: datetime) -> bool:

@@ -41,6 +41,7 @@ from sealwax.envelope import (
     Pending,
     UnknownOutcome,
     numbered,
+    unarchived,
     unplaced,
 )
 from sealwax.facts import EnvelopeStatus, ProviderEvent
@@ -420,8 +421,9 @@ def _closing(state: Envelope, now: datetime) -> Call | datetime | None:
         due = (state.final_since or now) + timedelta(seconds=settle_s)
         # One that follows an event is asked for by it; those that follow are not.
         return Read("confirm", polling=state.confirm_tries > 0) if now >= due else due
-    if state.status is EnvelopeStatus.COMPLETED and state.archive is None:
-        return Archive()
+    missing = unarchived(state)
+    if state.status is EnvelopeStatus.COMPLETED and missing:
+        return Archive(missing[0])
     if state.orphans.owed:
         return state.orphans.look_at
     return Close(state.status)

@@ -149,10 +149,16 @@ class Read:
     kind: Literal["read"] = "read"
 
 
+ARCHIVE = ("combined", "certificate")
+"""What is kept of a completed envelope: all its documents, signed, in one file, and the
+certificate of completion."""
+
+
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Fetch the completed documents and the certificate into the blob store."""
+    """Fetch ``document``, one of ``ARCHIVE``, into the blob store; "" fetches all of them."""
 
+    document: str = ""
     kind: Literal["archive"] = "archive"
 
 
@@ -295,7 +301,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedDocument:
-    """One file of the archive: ``combined`` (all documents, signed) or ``certificate``."""
+    """One file of the archive, of ``ARCHIVE``, by the digest of what was fetched."""
 
     name: str
     blob: BlobRef
@@ -303,7 +309,7 @@ class ArchivedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """The archive stands in the blob store."""
+    """What was asked for stands in the blob store."""
 
     documents: tuple[ArchivedDocument, ...]
     kind: Literal["archived"] = "archived"

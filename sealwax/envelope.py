@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Literal
 
 from sealwax import keys
-from sealwax.calls import ArchivedDocument, Call, Capabilities, Create, Mutate, Timing
+from sealwax.calls import ARCHIVE, ArchivedDocument, Call, Capabilities, Create, Mutate, Timing
 from sealwax.definition import (
     Definition,
     RecipientKind,
@@ -226,6 +226,12 @@ class Envelope:
     def final(self) -> bool:
         """Whether the status is one that ends an envelope."""
         return self.status in FINAL
+
+
+def unarchived(state: Envelope) -> tuple[str, ...]:
+    """What is still to be fetched of a completed envelope, in the order in which it will be."""
+    held = {document.name for document in state.archive or ()}
+    return tuple(name for name in ARCHIVE if name not in held)
 
 
 def mutation_digest(mutation: Mutation) -> str:

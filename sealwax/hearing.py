@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from sealwax.facts import Fact
 from sealwax.providers.base import Changes, UnreadableWebhook, WebhookReader
-from sealwax.stores.base import Journal, WebhookFilter
+from sealwax.stores.base import Journal, JournalEntry, WebhookFilter
 from sealwax.stores.sweep_base import Change
 
 PAGE = 200
-_UNHEARD = frozenset({"parked", "quarantined", "discarded"})
+UNDER_WAY = timedelta(seconds=60)
+"""A webhook that came this lately is taken to reach its workflow, though it has not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class JournalHearing:
                 own = changes.told(event)
                 if own is not None:
                     told.add(Change(own.status, own.recipient, own.incarnation))
-                if row.webhook.state not in _UNHEARD and row.webhook.trust == "fact":
+                if row.webhook.trust == "fact" and _reaches(entry):
                     facts += event.facts
         return Heard(tuple(facts), frozenset(told), count, last_at)
 
@@ -124,3 +125,10 @@ class JournalHearing:
         )
         entries = await (await self._journal()).find(wanted, 0, 1)
         return entries[0].received_at if entries else None
+
+
+def _reaches(entry: JournalEntry) -> bool:
+    """Whether the workflow was told, or is about to be."""
+    if entry.state == "pending":
+        return entry.received_at > datetime.now(UTC) - UNDER_WAY
+    return entry.state in ("delivered", "late")

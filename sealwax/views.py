@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sealwax.calls import Call, Close, Create, FindCreated, Mutate, Read
+from sealwax.calls import Archive, Call, Close, Create, FindCreated, Mutate, Read
 from sealwax.conflicts import ConflictFound, conflict_told
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.envelope import (
@@ -52,6 +52,8 @@ _ICONS = {
     EnvelopeStatus.DELETED: "🗑️",
     EnvelopeStatus.REJECTED: "❌",
 }
+
+_ARCHIVED = {"combined": "signed documents", "certificate": "certificate"}
 
 
 def snapshot(state: Envelope) -> Snapshot:
@@ -295,6 +297,8 @@ def summary(call: Call) -> str:
             return "Read the envelope that is adopted"
         case Read():
             return "Read the envelope"
+        case Archive():
+            return f"Archive the {_ARCHIVED.get(call.document, 'completed documents')}"
         case Close():
             return f"Record the end: {call.status}"
         case _:
@@ -302,7 +306,6 @@ def summary(call: Call) -> str:
                 "register": "Register the envelope",
                 "bin": "Bin an orphan draft",
                 "bind": "Bind the provider's envelope id",
-                "archive": "Archive the completed documents",
                 "open_view": "Ask for a signing URL",
                 "revoke_view": "Revoke an unopened signing URL",
                 "ask_bridge": "Ask whether the bridge was up",

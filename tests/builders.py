@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from sealwax.calls import ARCHIVE, Archived, ArchivedDocument
 from sealwax.definition import BlobRef, Definition, Document, Recipient
 from sealwax.envelope import Order
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
@@ -12,6 +13,13 @@ from sealwax.observations import Observation, ObservedRecipient
 START = datetime(2026, 1, 1, 9, tzinfo=UTC)
 ACCOUNT_ID = "8b411bfe-54f5-47fc-bbf2-55d9a71a200f"
 ENVELOPE_ID = "71799c95-8417-4b16-90d5-86ff24a91d09"
+
+
+def archived(name: str = "") -> Archived:
+    """What came of fetching one file of the archive, or all of them."""
+    names = (name,) if name else ARCHIVE
+    blob = BlobRef("c" * 64, 100, "application/pdf")
+    return Archived(tuple(ArchivedDocument(each, blob) for each in names))
 
 
 def a_document(document_id: int = 1, name: str = "contract.pdf") -> Document:

@@ -15,7 +15,7 @@ from functools import partial
 
 from sealwax.calls import (
     Applied,
-    Archived,
+    Archive,
     AskBridge,
     BridgeUp,
     Call,
@@ -35,7 +35,14 @@ from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent
 from sealwax.mutations import VoidEnvelope
 from sealwax.session import End, SessionRules
 from sealwax.signing import DISTURBING, eligible
-from tests.builders import a_definition, an_event, an_observation, an_order, seen_recipient
+from tests.builders import (
+    a_definition,
+    an_event,
+    an_observation,
+    an_order,
+    archived,
+    seen_recipient,
+)
 from tests.playbook import Playbook
 
 PEOPLE = (
@@ -172,7 +179,7 @@ class Ceremony:
             case Mutate():
                 return self._mutated(call)
             case _:
-                return Archived(()) if call.kind == "archive" else Done()
+                return archived(call.document) if isinstance(call, Archive) else Done()
 
     def _opened_view(self, call: OpenView) -> Outcome:
         assert call.token not in self.pages, "a fencing token is used once"

@@ -24,7 +24,6 @@ from sealwax.advance import (
 )
 from sealwax.calls import (
     Archive,
-    Archived,
     Bind,
     Call,
     Close,
@@ -52,7 +51,7 @@ from sealwax.providers.tokens import Principal
 from simulator.app import build_app
 from simulator.faults import Harms
 from simulator.service import Options, Service
-from tests.builders import ACCOUNT_ID, START
+from tests.builders import ACCOUNT_ID, START, archived
 from tests.playbook import TIMING
 
 URL = "http://simulator.test"
@@ -206,7 +205,7 @@ class Desk:
                     )
                     return Observed(shown)
                 case Archive():
-                    return Archived(())
+                    return archived(call.document)
                 case Bind() | Close():
                     return Done()
                 case _:

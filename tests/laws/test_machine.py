@@ -61,6 +61,7 @@ from tests.builders import (
     an_event,
     an_observation,
     an_order,
+    archived,
     seen_recipient,
 )
 from tests.playbook import TIMING
@@ -205,6 +206,6 @@ def _fitting(state: Envelope, told: list[Fact]) -> Outcome:
         "mutate": Applied(tuple(told)),
         "find_created": Found((ENVELOPE_ID,)),
         "read": Observed(an_observation(facts=tuple(told))),
-        "archive": Archived(()),
+        "archive": archived(),
     }
     return fitting.get(kind, Done())

@@ -9,6 +9,7 @@ import pytest
 
 from sealwax.calls import (
     Applied,
+    Archive,
     Archived,
     Create,
     Done,
@@ -40,6 +41,7 @@ from tests.builders import (
     an_event,
     an_observation,
     an_order,
+    archived,
     seen_recipient,
 )
 from tests.playbook import Playbook
@@ -372,13 +374,38 @@ class TestTheEnd:
     """A workflow ends only when a read confirms it, the archive stands and nobody waits."""
 
     def test_completed_is_confirmed_archived_and_closed(self):
-        """Settle, read, archive, close."""
+        """Settle, read, archive one file after the other, close."""
         play = Playbook.sent().hears(an_event()).rests()
         play.passes(59).rests().passes(1).expects("read").answers(Observed(COMPLETED))
-        play.expects("archive").answers(Archived(())).expects("close").answers(Done())
+        play.expects("archive").answers(archived("combined"))
+        play.expects("archive").answers(archived("certificate")).expects("close").answers(Done())
 
         assert play.finished
         assert play.state.closed
+
+    def test_what_is_archived_is_not_fetched_again(self):
+        """A file that could not be fetched is tried again; one that stands is not, also after a
+        fetch of both by an earlier version."""
+        play = Playbook.sent().hears(an_event())
+        play.passes(60).expects("read").answers(Observed(COMPLETED))
+        asked = [_archive_asked(play)]
+        play.expects("archive").answers(archived("combined"))
+        asked.append(_archive_asked(play))
+        play.expects("archive").answers(NotSent("the provider is away"))
+        play.passes((play.wakes_at - play.now).total_seconds())
+        asked.append(_archive_asked(play))
+        play.expects("archive").answers(archived()).expects("close").answers(Done())
+
+        assert asked == ["combined", "certificate", "certificate"]
+        assert [d.name for d in play.state.archive or ()] == ["combined", "certificate"]
+
+    def test_an_archive_that_comes_back_empty_is_tried_again_later(self):
+        """Not at once and for ever."""
+        play = Playbook.sent().hears(an_event())
+        play.passes(60).expects("read").answers(Observed(COMPLETED))
+        play.expects("archive").answers(Archived(())).rests()
+
+        assert play.wakes_at > play.now
 
     def test_a_final_status_that_the_read_does_not_show_is_asked_again(self):
         """Three times; then a person is told, and the asking goes on."""
@@ -414,3 +441,9 @@ class TestTheEnd:
         assert play.answer(CREATE_OPERATION).state == "applied"
         assert play.answer(SEND_OPERATION).state == "refused"
         assert play.state.status is EnvelopeStatus.COMPLETED
+
+
+def _archive_asked(play: Playbook) -> str:
+    call = play.state.in_flight
+    assert isinstance(call, Archive)
+    return call.document
