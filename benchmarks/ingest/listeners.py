@@ -18,9 +18,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.ingest import shim
-from benchmarks.ingest.figures import spread
 from benchmarks.ingest.load import Job, Sent
 from benchmarks.ingest.payloads import invented
+from benchmarks.ingest.samples import latencies_ms, per_second, spread
 from benchmarks.ingest.sampling import cpu_s
 from benchmarks.ingest.sender import send
 from demo import stage
@@ -83,7 +83,7 @@ class Listeners:
                     name, closed_s=lengths.closed_s, prepared=int(PREPARED_PER_S * lengths.closed_s)
                 )
                 acked = sum(at is not None for at in sent.acked)
-                rates[name].append(acked / sent.seconds)
+                rates[name].append(per_second(sent))
                 spent[name].append(1e6 * (cpu_s(self._pids[name]) - before_s) / max(1, acked))
         found: dict[str, Any] = {
             "ratio_to_verify_only": _ratio(rates[KEEP], rates[VERIFY]),
@@ -95,7 +95,7 @@ class Listeners:
         if SLOW in self._urls:
             found["ratio_with_slow_disk"] = _ratio(rates[SLOW], rates[VERIFY])
             sent = await self._send(SLOW, phases=((SURGE_PER_S, lengths.surge_s),), patience_s=20.0)
-            found["ack_ms_slow_disk"] = latencies(sent)
+            found["ack_ms_slow_disk"] = spread(latencies_ms(sent))
         return found
 
     async def _start(self, name: str, module: str, env: Mapping[str, str]) -> None:
@@ -159,16 +159,10 @@ async def load_program(folder: Path, seed: int) -> dict[str, Any]:
         )
         surge = await send(Job(**whole, phases=((SURGE_PER_S, 2.0),)), folder / "load")
     return {
-        "per_second": round(sum(at is not None for at in closed.acked) / closed.seconds),
-        "ack_ms": latencies(surge),
+        "per_second": round(per_second(closed)),
+        "ack_ms": spread(latencies_ms(surge)),
         "cpu_us_per_event": round(1e6 * surge.cpu_s / len(surge.due)),
     }
-
-
-def latencies(sent: Sent) -> dict[str, float | None]:
-    """From the scheduled time to the acknowledgement, in ms; who got none waited to the end."""
-    pairs = zip(sent.due, sent.acked, strict=True)
-    return spread([1000 * ((sent.seconds if at is None else at) - due) for due, at in pairs])
 
 
 def _ratio(these: Sequence[float], those: Sequence[float]) -> float:

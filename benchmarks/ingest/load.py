@@ -36,8 +36,9 @@ class Job:
 
     ``phases``: rate per second and seconds of each, one after the other; empty in a closed loop,
     which takes ``closed_s`` and has ``prepared`` events at hand. ``first``: number of the first
-    event. ``repeat``: what was not acknowledged is sent again, as Connect does, until it is. When
-    the last event is due, answers are waited for ``patience_s`` at most.
+    event. ``in_turn``: one event of each target instead of a random one's. ``repeat``: what was
+    not acknowledged is sent again, as Connect does, until it is. When the last event is due,
+    answers are waited for ``patience_s`` at most.
     """
 
     url: str
@@ -52,6 +53,7 @@ class Job:
     prepared: int = 0
     connections: int = 256
     repeat: bool = False
+    in_turn: bool = False
     patience_s: float = 10.0
 
 
@@ -61,17 +63,19 @@ class Sent:
 
     For each event, in the order of their numbers: ``due`` time, ``acked`` time (None: never),
     and how many ``tries`` were made. ``late_ms``: how much after its time each left for the first
-    time, which is the load program's own doing or that of an unanswered listener.
+    time, which is the load program's own doing or that of an unanswered listener. ``seconds``: how
+    long was sent; ``ended``: when nothing was waited for any more.
     """
 
     first: int
     began: float
+    seconds: float
+    ended: float
     due: list[float]
     acked: list[float | None]
     tries: list[int]
     late_ms: list[float]
     statuses: dict[str, int]
-    seconds: float
     cpu_s: float
 
 
@@ -126,7 +130,7 @@ class Load:
         host, port = urlsplit(job.url).hostname or "", urlsplit(job.url).port or 80
         self._host, self._port = host, port
         self._due = _times(job)
-        sender = Sender(job.account_id, job.targets, job.seed)
+        sender = Sender(job.account_id, job.targets, job.seed, in_turn=job.in_turn)
         numbers = range(job.first, job.first + (len(self._due) or job.prepared))
         key = job.key.encode()
         self._requests = [request(host, job.path, key, sender.body(n)) for n in numbers]
@@ -155,8 +159,7 @@ class Load:
         self._began = time.perf_counter()
         await (self._send_due() if self._due else self._keep_busy())
         seconds = self._now()
-        if self._due:
-            await self._answers()
+        await self._answers()
         self._over = True
         count = len(self._due) or self._next
         return Sent(
@@ -168,6 +171,7 @@ class Load:
             late_ms=self._late_ms[:count],
             statuses=dict(self._statuses),
             seconds=seconds,
+            ended=self._now(),
             cpu_s=time.process_time() - cpu_s,
         )
 
@@ -179,6 +183,7 @@ class Load:
             self._send(connection, self._waiting.popleft())
         elif self._closed_loop() and self._next < len(self._requests):
             self._next += 1
+            self._unanswered += 1
             self._send(connection, self._next - 1)
         else:
             self._free.append(connection)

@@ -14,13 +14,13 @@ from random import Random
 import httpx
 
 from benchmarks.ingest.load import Sent
-from benchmarks.ingest.payloads import Sender
+from benchmarks.ingest.samples import latencies_ms
 from benchmarks.ingest.sampling import Memory
 from benchmarks.ingest.sender import prepared
-from benchmarks.ingest.truth import event_keys
 from benchmarks.ingest.world import World, undelivered
 from demo import stage, temporal_dev
 
+SURGE = "surge"
 BASE_PER_S, SURGE_PER_S = 40.0, 2_000.0
 DRAIN_WITHIN_S = 300.0
 PATIENCE_S, PATIENCE_REPEATING_S = 10.0, 60.0
@@ -49,7 +49,7 @@ class Happened:
 
 @dataclass(frozen=True)
 class Part:
-    """One part: its sender's list, the events' keys, and what was seen of the bridge meanwhile.
+    """One part: its sender's list, and what was seen of the bridge meanwhile.
 
     ``surge_from_s``: when the surge began, from ``sent.began`` on. ``drain_s``: from the end of
     the sending (with Temporal away: from when it answered again) until nothing was undelivered.
@@ -59,7 +59,6 @@ class Part:
 
     name: str
     sent: Sent
-    keys: list[str]
     surge_from_s: float
     drain_s: float
     backlog: int
@@ -69,14 +68,8 @@ class Part:
 
     @property
     def surge_ms(self) -> list[float]:
-        """Latencies of the surge from the scheduled time on; an event without an answer in time
-        counts as late as the sender waited."""
-        given_up_s = self.sent.seconds
-        return [
-            1000 * ((given_up_s if acked is None else acked) - due)
-            for due, acked in zip(self.sent.due, self.sent.acked, strict=True)
-            if due >= self.surge_from_s
-        ]
+        """Latencies of the surge."""
+        return latencies_ms(self.sent, self.surge_from_s)
 
     @property
     def acked(self) -> int:
@@ -93,16 +86,15 @@ class Part:
 class Parts:
     """Runs parts in one world, each with numbers of its own."""
 
-    def __init__(self, world: World, sender: Sender, seed: int) -> None:
+    def __init__(self, world: World, seed: int) -> None:
         self._world = world
-        self._sender = sender
         self._seed = seed
-        self._next = 0
+        self.next = 0
 
     async def surge(self, lengths: Lengths) -> Part:
         """The usual rate, then fifty times as much."""
         phases = ((BASE_PER_S, lengths.base_s), (SURGE_PER_S, lengths.surge_s))
-        return await self._part("surge", phases, _nothing)
+        return await self._part(SURGE, phases, _nothing)
 
     async def away(self, lengths: Lengths) -> Part:
         """Temporal is killed half-way through the surge and started again at three quarters."""
@@ -147,7 +139,7 @@ class Parts:
         world = self._world
         job = world.job(
             seed=self._seed,
-            first=self._next,
+            first=self.next,
             phases=phases,
             repeat=repeat,
             patience_s=PATIENCE_REPEATING_S if repeat else PATIENCE_S,
@@ -165,11 +157,10 @@ class Parts:
                 watching.cancel()
             await world.drained(DRAIN_WITHIN_S)
             drain_s = time.monotonic() - (happened.back_at or ended_at)
-        self._next += len(sent.due)
+        self.next += len(sent.due)
         return Part(
             name=name,
             sent=sent,
-            keys=event_keys(self._sender, range(sent.first, sent.first + len(sent.due))),
             surge_from_s=phases[0][1],
             drain_s=drain_s,
             backlog=backlog.most,

@@ -64,16 +64,23 @@ def _guid(dice: Random) -> str:
 
 
 class Sender:
-    """Makes the webhooks of an account. Equal arguments, equal webhooks, in whichever process."""
+    """Makes the webhooks of an account. Equal arguments, equal webhooks, in whichever process.
 
-    def __init__(self, account_id: str, targets: Sequence[Target], seed: int) -> None:
+    Event n is of a target that depends on n and the seed, or with ``in_turn`` on n alone.
+    """
+
+    def __init__(
+        self, account_id: str, targets: Sequence[Target], seed: int, *, in_turn: bool = False
+    ) -> None:
         self._templates = [[t.split(_TIME) for t in _templates(account_id, t)] for t in targets]
         self._seed = seed
+        self._in_turn = in_turn
 
     def chosen(self, number: int) -> tuple[int, int]:
         """Which envelope the event is of, and which of its messages it is: by number and seed."""
         mixed = hashlib.blake2b(f"{self._seed}:{number}".encode(), digest_size=8).digest()
-        whose = int.from_bytes(mixed[:4], "big") % len(self._templates)
+        whose = number if self._in_turn else int.from_bytes(mixed[:4], "big")
+        whose %= len(self._templates)
         return whose, mixed[4] % len(self._templates[whose])
 
     def body(self, number: int) -> bytes:

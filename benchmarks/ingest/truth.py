@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
@@ -42,8 +42,13 @@ class Heard:
 
 @dataclass
 class Verdict:
-    """``lost`` and ``double_effects`` over all parts; ``diverged``: envelopes whose status or whose
-    recipients' is not the provider's. ``visible``: Unix time by event's key."""
+    """What came of all lists.
+
+    ``unacked_effects``: taken in though the sender never heard so. ``delivered_again``: signalled
+    more than once, as after a kill in between. ``diverged``: envelopes whose status or whose
+    recipients' is not the provider's. ``keys``: of each list by its first number. ``visible``:
+    Unix time by key.
+    """
 
     lost: int = 0
     double_effects: int = 0
@@ -51,31 +56,33 @@ class Verdict:
     delivered_again: int = 0
     diverged: int = 0
     signals: int = 0
+    keys: dict[int, list[str]] = field(default_factory=dict)
     visible: dict[str, float] = field(default_factory=dict)
     why: list[str] = field(default_factory=list)
 
 
-def event_keys(sender: Sender, numbers: Iterable[int]) -> list[str]:
-    """The keys under which workflows count these events; of what was signed alone."""
+def event_keys(sender: Sender, sent: Sent) -> list[str]:
+    """The keys under which workflows count what was sent, in its order; of signed bytes alone."""
     reader = webhook_reader("docusign")
+    numbers = range(sent.first, sent.first + len(sent.due))
     return [reader.read_webhook(sender.body(number)).event_key for number in numbers]
 
 
-async def judge(
-    world: World, sender: Sender, parts: Sequence[tuple[Sent, Sequence[str]]]
-) -> Verdict:
-    """Judge all parts at once. Each is what was sent, with the events' keys in the same order."""
+async def judge(world: World, lists: Sequence[tuple[Sender, Sent]]) -> Verdict:
+    """Judge all that was sent to the world's envelopes; each list with the sender that made it."""
     acked: list[set[str]] = [set() for _ in world.targets]
     sent: list[set[str]] = [set() for _ in world.targets]
-    for part, keys in parts:
-        for index, key in enumerate(keys):
+    verdict = Verdict()
+    for sender, part in lists:
+        verdict.keys[part.first] = event_keys(sender, part)
+        for index, key in enumerate(verdict.keys[part.first]):
             whose, _ = sender.chosen(part.first + index)
             sent[whose].add(key)
             if part.acked[index] is not None:
                 acked[whose].add(key)
     ledger = await world.control.ledger(world.tenant.account_id)
     truths = {truth["envelopeId"]: truth for truth in ledger["envelopes"]}
-    narrow, verdict = asyncio.Semaphore(AT_ONCE), Verdict()
+    narrow = asyncio.Semaphore(AT_ONCE)
 
     async def one(whose: int) -> None:
         async with narrow:
