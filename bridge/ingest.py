@@ -76,7 +76,11 @@ def ingest(
         return Refuse(401, "scheme")
     if not any(source.keys):
         return Refuse(401, "no_key")
-    verdict = source.scheme.verify(headers, body, source.keys, received_at)
+    try:
+        verdict = source.scheme.verify(headers, body, source.keys, received_at)
+    except Exception:
+        # What cannot be verified is not believed, whoever is at fault.
+        return Refuse(401, "scheme")
     if verdict is not Verdict.AUTHENTIC:
         return Refuse(401, verdict.value)
     named, problem = _named(source, body)

@@ -149,7 +149,7 @@ class SharedSecret:
         """See ``TrustScheme.verify``."""
         # Digests are compared, so that not even the secret's length shows in the time taken.
         given = [
-            hashlib.sha256(value.strip().encode("latin-1", "replace")).hexdigest()
+            hashlib.sha256(value.strip().encode("latin-1", "backslashreplace")).hexdigest()
             for name, value in headers
             if name.lower() == self.header
         ]
