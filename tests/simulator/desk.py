@@ -90,15 +90,23 @@ class Listener:
 
 
 class Desk:
-    """One simulator with one registered user; checks every JSON answer against the definitions."""
+    """One simulator with one registered user; checks every JSON answer against the definitions.
 
-    def __init__(self, overlap: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    Webhooks go to its `listener`, or through `hooks` to whoever is there.
+    """
+
+    def __init__(
+        self,
+        overlap: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        hooks: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.listener = Listener()
         harms = Harms(overlap=overlap, webhooks=WebhookPlan(retry_ms=1))
-        hooks = httpx.AsyncClient(transport=httpx.MockTransport(self.listener))
-        self.service = Service(Options(harms=harms), hooks, clock)
-        transport = httpx.ASGITransport(app=build_app(self.service))
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://desk")
+        transport = hooks or httpx.MockTransport(self.listener)
+        self.service = Service(Options(harms=harms), httpx.AsyncClient(transport=transport), clock)
+        inside = httpx.ASGITransport(app=build_app(self.service))
+        self.http = httpx.AsyncClient(transport=inside, base_url="http://desk")
         self.token = ""
         self.problems: list[str] = []
 
