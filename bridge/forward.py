@@ -15,6 +15,7 @@ import secrets
 import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,8 +37,9 @@ from sealwax.stores.base import (
 log = logging.getLogger("sealwax.forwarder")
 
 LOOK_AGAIN_S = 0.02
-LOOK_EVERY_S = 1.0
-"""How often the journal is asked though nothing arrived: another forwarder's claims may end."""
+LOOK_SOON_S, LOOK_EVERY_S = 0.05, 1.0
+"""How soon, and after a while how often, the journal is asked though nothing arrived: what another
+forwarder has claimed may become free."""
 
 LISTEN_S = 5.0
 STOP_GRACE_S = 3.0
@@ -110,6 +112,7 @@ class Forwarder:
         self._failing: set[EnvelopeName] = set()
         self._failures = 0
         self._resume_at = 0.0
+        self._look_s = LOOK_SOON_S
         self._stopping = False
 
     @property
@@ -198,18 +201,22 @@ class Forwarder:
     async def _claim(self) -> None:
         """Let go of what is done, and take as many envelopes as there is room for."""
         self._wake_resting()
+        most = 3 * self._pace.envelopes_at_once if self._failures == 0 else 1
+        room = most - len(self._ready) - len(self._tasks)
+        # Each costs a transaction, so claims are not made and let go one by one.
+        if self._until_resume_s() > 0 or len(self._ready) > most // 6 or room <= 0:
+            return
         if self._done:
             done, self._done = self._done, set()
             await self._let_go(done)
-        most = 2 * self._pace.envelopes_at_once if self._failures == 0 else 1
-        room = most - len(self._ready) - len(self._tasks)
-        # Claims cost a transaction each, so they are not made one by one.
-        if self._until_resume_s() > 0 or len(self._ready) > most // 4 or room <= 0:
-            return
         ends = asyncio.get_running_loop().time() + self._pace.hold_s
         names = await self._journal.claim(self.name, self._now(), self._pace.hold_s, room)
+        self._look_s = LOOK_SOON_S if names else min(LOOK_EVERY_S, 2 * self._look_s)
         self._claimed |= dict.fromkeys(names, ends)
         self._ready.extend(names)
+        # Whoever meets trouble here meets it again when its turn comes, and alone.
+        with suppress(Exception):
+            await self._router.meet(names)
 
     def _start(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -304,7 +311,7 @@ class Forwarder:
         if (until_s := self._until_resume_s()) > 0:
             return until_s
         now = asyncio.get_running_loop().time()
-        waits = [LOOK_EVERY_S, *(self._held[e].until - now for e in self._resting)]
+        waits = [self._look_s, *(self._held[e].until - now for e in self._resting)]
         if not self._tasks and not self._ready:
             due = await self._journal.next_due()
             if due is not None and (due_s := (due - self._now()).total_seconds()) > 0:

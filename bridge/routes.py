@@ -7,7 +7,7 @@ one that its address names.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -59,6 +59,10 @@ class Router:
         self._bound: dict[EnvelopeName, str] = {}
         self._addressed: dict[str, tuple[str, str]] = {}
 
+    async def meet(self, names: Iterable[EnvelopeName]) -> None:
+        """Look up the workflows of envelopes that will soon be asked for, all at once."""
+        await self._look_up(set(), set(names))
+
     async def routed(self, rows: Sequence[JournalRow]) -> Routed:
         """Read the rows and find where they go. Raises ``StoreError``."""
         names = [self._name(row.webhook) for row in rows]
@@ -95,8 +99,8 @@ class Router:
         return EnvelopeName(webhook.account, envelope)
 
     async def _look_up(self, tokens: set[str], names: set[EnvelopeName]) -> None:
-        tokens = {token for token in tokens if token} - self._addressed.keys()
-        names = {name for name in names if name.provider_envelope_id} - self._bound.keys()
+        tokens = {t for t in tokens if t and t not in self._addressed}
+        names = {n for n in names if n.provider_envelope_id and n not in self._bound}
         if not tokens and not names:
             return
         located = await self._registry.located(tokens, names)
@@ -105,6 +109,7 @@ class Router:
             self._addressed.clear()
         for name, row in located.by_envelope.items():
             self._bound[name] = row.workflow_id
+            self._addressed[row.routing_token] = (row.account, row.workflow_id)
         for token, row in located.by_token.items():
             self._addressed[token] = (row.account, row.workflow_id)
 
