@@ -20,6 +20,10 @@ class StoreFull(StoreError):
     """More waits to be written than may wait. Nothing was kept; ask again later."""
 
 
+class StoreAway(StoreError):
+    """The store's server does not answer, or cannot write. What was asked may have been done."""
+
+
 class NotRegistered(StoreError):
     """The registry has no row for that workflow."""
 
@@ -217,6 +221,29 @@ class JournalEntry:
     attempts: int
     duplicates: int
     retry_at: datetime | None
+
+    def opened(self, headers: tuple[tuple[str, str], ...], body: bytes) -> JournalRow:
+        """The whole row."""
+        return JournalRow(
+            id=self.id,
+            attempts=self.attempts,
+            duplicates=self.duplicates,
+            retry_at=self.retry_at,
+            webhook=Webhook(
+                account=self.account,
+                provider=self.provider,
+                token=self.token,
+                event_key=self.event_key,
+                event_name=self.event_name,
+                provider_envelope_id=self.provider_envelope_id,
+                headers=headers,
+                body=body,
+                received_at=self.received_at,
+                state=self.state,
+                reason=self.reason,
+                trust=self.trust,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,28 +97,8 @@ def entry_of(found: tuple[Any, ...]) -> JournalEntry:
 
 def row_of(found: tuple[Any, ...], keyring: Keyring) -> JournalRow:
     """A whole row, opened. Raises ``KeyUnknown``."""
-    entry = entry_of(found[:-2])
     headers, body = open_delivery(keyring, *found[-2:])
-    return JournalRow(
-        id=entry.id,
-        attempts=entry.attempts,
-        duplicates=entry.duplicates,
-        retry_at=entry.retry_at,
-        webhook=Webhook(
-            account=entry.account,
-            provider=entry.provider,
-            token=entry.token,
-            event_key=entry.event_key,
-            event_name=entry.event_name,
-            provider_envelope_id=entry.provider_envelope_id,
-            headers=headers,
-            body=body,
-            received_at=entry.received_at,
-            state=entry.state,
-            reason=entry.reason,
-            trust=entry.trust,
-        ),
-    )
+    return entry_of(found[:-2]).opened(headers, body)
 
 
 def refused_of(found: tuple[Any, ...], keyring: Keyring) -> RefusedWebhook:

@@ -1,67 +1,41 @@
-"""Laws of the journal: what was acknowledged is on disk, once, in order, until it is delivered."""
+"""Laws of the journal, the same in SQLite and in a real PostgreSQL: what was acknowledged is kept,
+once, in order, until it is delivered."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
-import sqlite3
-import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
-import pytest_asyncio
 
-from sealwax.crypto import Keyring
-from sealwax.stores import journal as module
 from sealwax.stores.base import (
+    REFUSED_BODY_BYTES_MAX,
     REROUTED,
     EnvelopeName,
+    ForwarderBeat,
     Journal,
     JournalCounts,
     StoreError,
-    StoreFull,
-    StoreUnusable,
-    Webhook,
+    WebhookFilter,
 )
-from sealwax.stores.group_writer import GroupWriter
-from sealwax.stores.journal import SqliteJournal, open_journal
-from tests.keys import KEYRING
-
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-A, B = EnvelopeName("acme", "env-a"), EnvelopeName("acme", "env-b")
-
-
-def webhook(key: str, envelope: str = "env-a", **changes: object) -> Webhook:
-    row = Webhook(
-        account="acme",
-        provider="docusign",
-        token="token",
-        event_key=key,
-        event_name="envelope-sent",
-        provider_envelope_id=envelope,
-        headers=(("content-type", "application/json"), ("x-docusign-signature-1", "c2ln")),
-        body=b'{"raw": "\xc3\xa9\r\n"}',
-        received_at=NOW,
-    )
-    return dataclasses.replace(row, **changes)  # type: ignore[arg-type]
-
-
-@pytest_asyncio.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
-    store = open_journal(tmp_path / "journal.db", KEYRING)
-    yield store
-    await store.close()
-
-
-async def keys_of(journal: Journal, envelope: EnvelopeName) -> list[str]:
-    return [row.webhook.event_key for row in await journal.undelivered(envelope, 0, 1000)]
+from sealwax.stores.journal_refusals import BURST, RefusalValve
+from tests.stores.journals import (
+    DAY,
+    NOW,
+    SECOND,
+    A,
+    B,
+    C,
+    JournalPlace,
+    all_refused,
+    claimable,
+    keys_of,
+    refused,
+    webhook,
+)
 
 
 async def test_a_webhook_comes_back_byte_for_byte(journal: Journal) -> None:
@@ -99,7 +73,7 @@ async def test_a_repetition_of_a_delivered_event_does_not_bring_it_back(journal:
     await journal.mark([appended.id], "delivered")
     assert (await journal.append(webhook("k1"))).duplicate
     assert await journal.pending(10) == ()
-    assert await journal.due(NOW, 10) == ()
+    assert await claimable(journal, NOW, 10) == ()
 
 
 async def test_webhooks_wait_in_the_order_in_which_they_came_parked_ones_included(
@@ -112,8 +86,8 @@ async def test_webhooks_wait_in_the_order_in_which_they_came_parked_ones_include
     await journal.append(webhook("k3"))
     assert await keys_of(journal, A) == ["k1", "k2", "k3"]
     assert await keys_of(journal, B) == ["other"]
-    assert await journal.due(NOW, 10) == (B, A)
-    assert await journal.due(NOW, 1) == (B,)
+    assert await claimable(journal, NOW, 10) == (B, A)
+    assert await claimable(journal, NOW, 1) == (B,)
 
 
 async def test_a_parked_webhook_is_due_when_its_time_has_come_and_not_before(
@@ -122,18 +96,18 @@ async def test_a_parked_webhook_is_due_when_its_time_has_come_and_not_before(
     appended = await journal.append(webhook("k1"))
     at = datetime(2026, 3, 1, 13, 0, 10, tzinfo=UTC)
     await journal.park([appended.id], at, "nobody knows it")
-    assert await journal.due(at - timedelta(microseconds=1), 10) == ()
+    assert await claimable(journal, at - timedelta(microseconds=1), 10) == ()
     assert await journal.next_due() == at
-    assert await journal.due(at, 10) == (A,)
+    assert await claimable(journal, at, 10) == (A,)
     (row,) = await journal.undelivered(A, 0, 10)
     assert (row.attempts, row.retry_at, row.webhook.state) == (1, at, "parked")
     assert await journal.undelivered(A, row.id, 10) == ()
     await journal.mark([appended.id], "parked", "given up")
-    assert await journal.due(at + timedelta(days=1), 10) == ()
+    assert await claimable(journal, at + timedelta(days=1), 10) == ()
     assert await journal.next_due() is None
     assert await keys_of(journal, A) == ["k1"]
     await journal.mark([appended.id], "pending")
-    assert await journal.due(NOW, 10) == (A,)
+    assert await claimable(journal, NOW, 10) == (A,)
 
 
 async def test_counts_follow_every_change_of_state(journal: Journal) -> None:
@@ -151,181 +125,214 @@ async def test_counts_follow_every_change_of_state(journal: Journal) -> None:
     assert counts.kept == 7
 
 
-async def test_what_was_kept_is_there_after_closing_and_opening(tmp_path: Path) -> None:
-    first = open_journal(tmp_path / "journal.db", KEYRING)
+async def test_what_was_kept_is_there_after_closing_and_opening(place: JournalPlace) -> None:
+    first = await place.open()
     await first.append(webhook("k1"))
     await first.append(webhook("k1"))
     await first.close()
     with pytest.raises(StoreError, match="closed"):
         await first.append(webhook("k2"))
-    second = open_journal(tmp_path / "journal.db", KEYRING)
+    second = await place.open()
     assert (await second.append(webhook("k1"))).duplicate
     assert await second.counts() == JournalCounts(pending=1, duplicates=2)
-    await second.close()
 
 
-async def test_appends_at_once_share_a_commit(
-    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+async def test_what_is_claimed_is_given_to_nobody_else_until_it_is_released(
+    place: JournalPlace,
 ) -> None:
-    """400 callers that wait at once cost few transactions, and each gets its own answer."""
-    commits = 0
-    real = GroupWriter.transaction
-
-    def counted(self: GroupWriter, group: list[Any]) -> list[object]:
-        nonlocal commits
-        commits += 1
-        return real(self, group)
-
-    monkeypatch.setattr(GroupWriter, "transaction", counted)
-    answers = await asyncio.gather(
-        *(journal.append(webhook(f"k{i % 300}", f"env-{i % 7}")) for i in range(400))
-    )
-    assert commits < 100
-    assert sum(a.duplicate for a in answers) == 100
-    assert len({a.id for a in answers}) == 300
-    rows = await journal.pending(1000)
-    assert [row.webhook.event_key for row in rows] == [f"k{i}" for i in range(300)]
+    """Not even to the same forwarder again: it is at work on it."""
+    one, other = await place.open(), await place.open()
+    for key, envelope in (("k1", "env-a"), ("k2", "env-b"), ("k3", "env-a"), ("k4", "env-c")):
+        await one.append(webhook(key, envelope))
+    assert await one.claim("f1", NOW, 30, 2) == (A, B)
+    assert await one.claim("f1", NOW, 30, 2) == (C,)
+    assert await other.claim("f2", NOW, 30, 9) == ()
+    await other.release("f2", [A])
+    assert await other.claim("f2", NOW, 30, 9) == ()
+    await one.release("f1", [A, B])
+    assert await other.claim("f2", NOW, 30, 9) == (A, B)
 
 
-async def test_a_commit_that_fails_fails_only_those_who_cannot_be_written(
-    journal: SqliteJournal,
+async def test_the_claims_of_who_died_pass_on_when_their_time_is_over(
+    place: JournalPlace,
 ) -> None:
-    """One webhook that the table refuses does not take its neighbours down, nor the journal."""
-    bad = webhook("bad", event_name=b"no text")
-    outcomes = await asyncio.gather(
-        journal.append(webhook("k1")),
-        journal.append(bad),
-        journal.append(webhook("k2")),
-        return_exceptions=True,
-    )
-    assert isinstance(outcomes[1], StoreError)
-    assert [row.webhook.event_key for row in await journal.pending(10)] == ["k1", "k2"]
+    one, other = await place.open(), await place.open()
+    appended = await one.append(webhook("k1"))
+    assert await one.claim("f1", NOW, 30, 9) == (A,)
+    assert await other.claim("f2", NOW + 29.9 * SECOND, 30, 9) == ()
+    assert await other.claim("f2", NOW + 30 * SECOND, 30, 9) == (A,)
+    await one.release("f1", [A])
+    assert await one.claim("f1", NOW + 31 * SECOND, 30, 9) == ()
+    await other.mark([appended.id], "delivered")
+    await other.release("f2", [A])
+    assert await one.claim("f1", NOW + DAY, 30, 9) == ()
 
 
-async def test_every_commit_is_synced(journal: SqliteJournal) -> None:
-    """WAL with synchronous=FULL on the connection that writes."""
-    assert journal._connection.pragma("journal_mode") == "wal"
-    assert journal._connection.pragma("synchronous") == 2
+async def test_forwarders_that_claim_at_once_share_the_envelopes(place: JournalPlace) -> None:
+    """Each envelope goes to one of them, and all envelopes go to somebody."""
+    journals = [await place.open() for _ in range(4)]
+    names = {f"env-{i}" for i in range(60)}
+    await asyncio.gather(*(journals[0].append(webhook(name, name)) for name in names))
+    got: list[str] = []
+
+    async def work(number: int) -> None:
+        while claimed := await journals[number].claim(f"f{number}", NOW, 30, 5):
+            got.extend(name.provider_envelope_id for name in claimed)
+
+    while len(got) < len(names):
+        await asyncio.gather(*(work(number) for number in range(4)))
+    assert sorted(got) == sorted(names)
 
 
-async def test_a_disk_that_cannot_keep_up_is_said_at_once_and_nothing_is_promised(
-    journal: SqliteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_large_backlog_of_envelopes_that_are_held_hides_no_other(
+    journal: Journal,
 ) -> None:
-    """While the file is held by another writer, what waits is bounded; the rest is refused."""
-    monkeypatch.setattr(journal._writer, "_waiting_max", 5)
-    other = apsw.Connection(str(tmp_path / "journal.db"))
-    other.execute("BEGIN IMMEDIATE")
-    waiting = [asyncio.create_task(journal.append(webhook(f"k{i}"))) for i in range(5)]
-    await asyncio.sleep(0)  # each task has handed its webhook over
-    assert journal._writer.waiting == 5
-    with pytest.raises(StoreFull, match="later"):
-        await journal.append(webhook("k5"))
-    other.execute("ROLLBACK")
-    other.close()
-    await asyncio.gather(*waiting)
-    assert len(await journal.pending(10)) == 5
-    await journal.append(webhook("k5"))
+    """Beyond what one look at the oldest rows sees."""
+    behind = [webhook(f"a{i}", "env-a") for i in range(90)]
+    behind += [webhook(f"{name}1", f"env-{name}") for name in "bcdef"]
+    await asyncio.gather(*(journal.append(one) for one in behind))
+    assert await journal.claim("f1", NOW, 30, 2) == (A, B)
+    got: set[EnvelopeName] = set()
+    for _ in range(4):
+        got |= set(await journal.claim("f1", NOW, 30, 2))
+    assert got == {EnvelopeName("acme", f"env-{name}") for name in "cdef"}
+    assert await journal.claim("f1", NOW, 30, 2) == ()
+
+
+async def test_who_waits_for_webhooks_is_told_of_new_ones_and_of_those_to_be_sent_again(
+    place: JournalPlace,
+) -> None:
+    """Also by another process; and marks are no news."""
+    bridge, forwarder = await place.open(), await place.open()
+    while await forwarder.arrived(0):
+        pass
+    assert not await forwarder.arrived(0.03)
+    waiting = asyncio.create_task(forwarder.arrived(20))
+    appended = await bridge.append(webhook("k1"))
+    assert await waiting
+    await forwarder.mark([appended.id], "delivered")
+    await bridge.append(webhook("k1"))
+    assert not await forwarder.arrived(0.03)
+    waiting = asyncio.create_task(forwarder.arrived(20))
+    await bridge.mark([appended.id], "pending")
+    assert await waiting
+
+
+async def test_webhooks_are_found_by_account_envelope_time_state_and_id(journal: Journal) -> None:
+    ids = [
+        (await journal.append(one)).id
+        for one in (
+            webhook("k1"),
+            webhook("k2", "env-b", received_at=NOW + SECOND),
+            webhook("k3", account="globex"),
+            webhook("k4", trust="hint", state="quarantined", reason="unreadable"),
+        )
+    ]
+    await journal.park([ids[1]], NOW + DAY, "unknown")
+
+    async def found(after: int = 0, limit: int = 9, **wanted: Any) -> list[int]:
+        entries = await journal.find(WebhookFilter(**wanted), after, limit)
+        if limit == 9 and not after:
+            assert await journal.count(WebhookFilter(**wanted)) == len(entries)
+        return [entry.id for entry in entries]
+
+    assert await found() == ids
+    assert await found(after=ids[0], limit=2) == ids[1:3]
+    assert await found(account="acme") == [ids[0], ids[1], ids[3]]
+    assert await found(account="acme", provider_envelope_id="env-b") == [ids[1]]
+    assert await found(since=NOW + SECOND) == [ids[1]]
+    assert await found(states=("pending", "quarantined")) == [ids[0], ids[2], ids[3]]
+    assert await found(ids=(ids[2], ids[0], 77)) == [ids[0], ids[2]]
+    assert await found(account="acme", states=("pending",), ids=(ids[2],)) == []
+    (entry,) = await journal.find(WebhookFilter(ids=(ids[3],)), 0, 9)
+    row = await journal.row(ids[3])
+    assert row is not None
+    assert entry.opened(row.webhook.headers, row.webhook.body) == row
+    assert row.webhook == webhook("k4", trust="hint", state="quarantined", reason="unreadable")
+    assert await journal.row(77) is None
+    (parked,) = await journal.find(WebhookFilter(states=("parked",)), 0, 9)
+    assert (parked.attempts, parked.retry_at, parked.reason) == (1, NOW + DAY, "unknown")
+
+
+async def test_names_that_a_text_cannot_hold_are_kept_all_the_same(journal: Journal) -> None:
+    """A signed name may have any character; what it had stands in the body."""
+    odd = "a\0b"
+    appended = await journal.append(webhook("k" + odd, "e" + odd, event_name=odd))
+    assert (await journal.append(webhook("k" + odd, "e" + odd))).duplicate
+    row = await journal.row(appended.id)
+    assert row is not None
+    assert row.webhook.body == webhook("").body
+    (name,) = await claimable(journal, NOW, 9)
+    assert len(await journal.undelivered(name, 0, 9)) == 1
 
 
 async def test_large_bodies_are_read_in_portions(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "READ_BYTES_MAX", 1000)
+    monkeypatch.setattr(sys.modules[type(journal).__module__], "READ_BYTES_MAX", 1000)
     for i in range(5):
         await journal.append(webhook(f"k{i}", body=b"x" * 600))
     assert await keys_of(journal, A) == ["k0", "k1"]
 
 
-async def test_headers_and_body_are_sealed_each_for_its_own_row(
-    journal: SqliteJournal, tmp_path: Path
-) -> None:
-    """Nothing of them is in the file; moved to another row they do not open, and hold none up."""
-    await journal.append(webhook("k1", body=b'{"email": "ana@example.com"}'))
-    await journal.append(webhook("k2", body=b'{"email": "ben@example.com"}'))
-    files = b"".join(p.read_bytes() for p in tmp_path.glob("journal.db*"))
-    assert b"example.com" not in files
-    assert b"k1" in files
-
-    with closing(apsw.Connection(str(tmp_path / "journal.db"))) as meddler:
-        meddler.execute(
-            "UPDATE payload SET sealed = (SELECT sealed FROM payload WHERE id = 2) WHERE id = 1"
-        )
-    bodies = [row.webhook.body for row in await journal.pending(10)]
-    assert bodies == [b"", b'{"email": "ben@example.com"}']
+async def test_a_large_body_comes_back(journal: Journal) -> None:
+    body = bytes(range(256)) * 4096
+    appended = await journal.append(webhook("k1", body=body))
+    row = await journal.row(appended.id)
+    assert row is not None
+    assert row.webhook.body == body
 
 
-async def test_a_key_that_is_missing_is_named_and_the_rows_wait_for_it(tmp_path: Path) -> None:
-    """Nothing is put aside that opens once the key is back."""
-    old, new = {"old": b"o" * 32}, {"new": b"n" * 32}
-    path = tmp_path / "journal.db"
-    for ring in (Keyring("old", old), Keyring("new", {**old, **new})):
-        journal = open_journal(path, ring)
-        await journal.append(webhook(ring.current))
-        await journal.close()
-    without = open_journal(path, Keyring("new", new))
-    with pytest.raises(StoreError, match="key old"):
-        await without.pending(10)
-    await without.close()
-    whole = open_journal(path, Keyring("new", {**old, **new}))
-    assert [row.webhook.event_key for row in await whole.pending(10)] == ["old", "new"]
-    await whole.close()
-
-
-async def test_readers_of_other_processes_see_what_is_committed(
-    journal: Journal, tmp_path: Path
-) -> None:
-    await journal.append(webhook("k1"))
-    with sqlite3.connect(f"file:{tmp_path / 'journal.db'}?mode=ro", uri=True) as connection:
-        assert connection.execute("SELECT event_key FROM webhook").fetchall() == [("k1",)]
-    connection.close()
-
-
-def test_a_registry_is_no_journal(tmp_path: Path) -> None:
-    connection = apsw.Connection(str(tmp_path / "journal.db"))
-    connection.pragma("application_id", 7)
-    connection.close()
-    with pytest.raises(StoreUnusable, match="not a store of this kind"):
-        open_journal(tmp_path / "journal.db", KEYRING)
-
-
-_APPEND_FOREVER = """
-import asyncio, sys
-from pathlib import Path
-from sealwax.stores.journal import open_journal
-from tests.keys import KEYRING
-from tests.stores.test_journal import webhook
-
-async def main():
-    journal = open_journal(Path(sys.argv[1]), KEYRING)
-    async def one(i):
-        await journal.append(webhook(f"k{i}"))
-        print(i, flush=True)
-    for start in range(0, 100_000, 20):
-        await asyncio.gather(*(one(i) for i in range(start, start + 20)))
-
-asyncio.run(main())
-"""
-
-
-async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    """A process is killed while it appends: every webhook whose append returned is there."""
-    path = tmp_path / "journal.db"
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _APPEND_FOREVER, str(path)],
-        stdout=subprocess.PIPE,
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        text=True,
+async def test_refused_deliveries_are_kept_newest_first_and_cut(journal: Journal) -> None:
+    """Of each account, and of requests that named none."""
+    journal.refuse(refused("acme", 1, body=b"x" * 10_000))
+    journal.refuse(refused("globex", 2))
+    journal.refuse(refused("", 3))
+    await all_refused(journal, 3)
+    (kept,) = await journal.refused("acme", 9)
+    assert (kept.size_bytes, kept.body) == (10_000, b"x" * REFUSED_BODY_BYTES_MAX)
+    assert dataclasses.replace(kept, id=0, body=b"x" * 10_000) == refused(
+        "acme", 1, body=b"x" * 10_000
     )
-    assert process.stdout is not None
-    acknowledged = {process.stdout.readline().strip() for _ in range(200)}
-    process.kill()
-    acknowledged |= set(process.stdout.read().split("\n")[:-1])
-    process.wait()
-    process.stdout.close()
-    assert "" not in acknowledged
-    journal = open_journal(path, KEYRING)
-    kept = {row.webhook.event_key for row in await journal.pending(100_000)}
-    await journal.close()
-    assert {f"k{i}" for i in acknowledged} <= kept
+    assert [one.status for one in await journal.refused(None, 2)] == [3, 2]
+    assert [one.status for one in await journal.refused("", 9)] == [3]
+
+
+async def test_a_flood_of_refused_deliveries_is_kept_in_part_and_leaves_room_for_others(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither many at once nor many in time take more than a bounded place."""
+    for i in range(5_000):
+        journal.refuse(refused("acme", i))
+    journal.refuse(refused("globex", 1))
+    await all_refused(journal, BURST + 1)
+    assert len(await journal.refused("acme", 9_999)) <= BURST + 2
+    monkeypatch.setattr(RefusalValve, "kept", 30)
+    monkeypatch.setattr(RefusalValve, "lets_in", lambda valve, account: True)
+    for start in range(0, 100, 50):
+        for i in range(start, start + 50):
+            journal.refuse(refused("acme", 10_000 + i))
+        last = 10_000 + start + 49
+        while (await journal.refused("acme", 1))[0].status < last:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+    assert len(await journal.refused("acme", 9_999)) == 30
+    assert len(await journal.refused("globex", 9)) == 1
+
+
+async def test_health_tells_how_long_the_oldest_waits_and_who_forwards(
+    journal: Journal,
+) -> None:
+    health = await journal.health()
+    assert (health.oldest_pending, health.forwarders) == (None, ())
+    now = datetime.now(UTC)
+    first = await journal.append(webhook("k1", received_at=now - DAY, body=bytes(100_000)))
+    await journal.append(webhook("k2", received_at=now))
+    await journal.beat("f1", now - SECOND, reaching=True)
+    await journal.beat("f1", now, reaching=False)
+    await journal.beat("f2", now - 2 * 3600 * SECOND, reaching=True)
+    grown = await journal.health()
+    assert grown.oldest_pending == now - DAY
+    assert grown.forwarders == (ForwarderBeat("f1", now, reaching=False),)
+    assert grown.size_bytes > health.size_bytes
+    await journal.mark([first.id], "delivered")
+    assert (await journal.health()).oldest_pending == now

@@ -1,0 +1,108 @@
+"""Rows of a journal in PostgreSQL: from what is appended, and to what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sealwax.crypto import Keyring
+from sealwax.stores.base import (
+    JournalEntry,
+    JournalRow,
+    RefusedWebhook,
+    Webhook,
+    WebhookFilter,
+)
+from sealwax.stores.journal_sealing import (
+    delivery_of,
+    open_delivery,
+    open_refused,
+    seal_delivery,
+)
+
+
+def plain(text: str) -> str:
+    """The text as PostgreSQL can hold it, which knows no NUL."""
+    return text.replace("\0", "\ufffd")
+
+
+def delivery_to_write(webhook: Webhook, keyring: Keyring) -> tuple[Any, ...]:
+    """The webhook as it is appended, sealed, with no repetition of it."""
+    digest = delivery_of(webhook)
+    return (
+        digest,
+        webhook.account,
+        plain(webhook.provider_envelope_id),
+        plain(webhook.token),
+        plain(webhook.event_key),
+        webhook.provider,
+        plain(webhook.event_name),
+        webhook.trust,
+        webhook.received_at,
+        webhook.state,
+        plain(webhook.reason),
+        seal_delivery(keyring, digest, webhook.headers, webhook.body),
+        0,
+    )
+
+
+def meant(wanted: WebhookFilter, first: int) -> tuple[str, list[Any]]:
+    """The condition upon ``sealwax_webhook w``, and its values, numbered from ``first``."""
+    conditions = [
+        ("w.account = ${}", wanted.account),
+        ("w.provider_envelope_id = ${}", wanted.provider_envelope_id),
+        ("w.received_at >= ${}", wanted.since),
+        ("w.state = ANY(${}::text[])", list(wanted.states)),
+        ("w.id = ANY(${}::bigint[])", list(wanted.ids)),
+    ]
+    parts: list[str] = ["true"]
+    values: list[Any] = []
+    for text, value in conditions:
+        if value:
+            parts.append(text.format(first + len(values)))
+            values.append(value)
+    return " AND ".join(parts), values
+
+
+def entry_of(found: Sequence[Any]) -> JournalEntry:
+    """What ``journal_postgres_schema.ENTRIES`` found."""
+    (row_id, account, provider, token, key, name, envelope, received_at, state, reason, trust,
+     attempts, duplicates, retry_at) = found[:14]  # fmt: skip
+    return JournalEntry(
+        id=row_id,
+        account=account,
+        provider=provider,
+        token=token,
+        event_key=key,
+        event_name=name,
+        provider_envelope_id=envelope,
+        received_at=received_at,
+        state=state,
+        reason=reason,
+        trust=trust,
+        attempts=attempts,
+        duplicates=duplicates,
+        retry_at=retry_at,
+    )
+
+
+def row_of(found: Sequence[Any], keyring: Keyring) -> JournalRow:
+    """A whole row, opened. Raises ``KeyUnknown``."""
+    headers, body = open_delivery(keyring, found[-2], found[-1])
+    return entry_of(found).opened(headers, body)
+
+
+def refused_of(found: Sequence[Any], keyring: Keyring) -> RefusedWebhook:
+    """What ``journal_postgres_schema.REFUSED`` found, opened. Raises ``KeyUnknown``."""
+    row_id, account, status, reason, size_bytes, received_at, sealed = found
+    headers, body = open_refused(keyring, account, sealed)
+    return RefusedWebhook(
+        account=account,
+        status=status,
+        reason=reason,
+        headers=headers,
+        body=body,
+        size_bytes=size_bytes,
+        received_at=received_at,
+        id=row_id,
+    )
