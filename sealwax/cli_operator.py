@@ -1,4 +1,5 @@
-"""What an operator does: ``sealwax resolve`` and ``renew`` an envelope; see an account's quota."""
+"""What an operator does: ``sealwax resolve`` and ``renew`` an envelope; see an
+account's quota, and what its webhooks left out."""
 
 from __future__ import annotations
 
@@ -113,5 +114,43 @@ def quota(
         name = running.account_named(settings, account, "to look at")
         client = await open_client(settings)
         return running.report_quota(terminal, await client.quota(name, refresh=refresh))
+
+    return running.run_command(common.json, command)
+
+
+@operator.command
+def sweep(
+    account: str | None = None,
+    /,
+    *,
+    now: Annotated[bool, Parameter(negative=())] = False,
+    refresh: Annotated[bool, Parameter(negative=())] = False,
+    common: Common | None = None,
+) -> int:
+    """Show an account's drift: what webhooks left out and sweeps found; what was made elsewhere.
+
+    Parameters
+    ----------
+    account
+        The account's name; may be left out where the settings have only one.
+    now
+        Sweep first, besides the schedule.
+    refresh
+        Have a worker look now; else its last look is shown, a minute old or so.
+    """
+    common = common or Common()
+
+    from sealwax import running
+    from sealwax.opening import open_client
+    from sealwax.settings import load_settings
+
+    async def command(terminal: Terminal) -> Exit:
+        settings = load_settings(common.config)
+        name = running.account_named(settings, account, "to look at")
+        client = await open_client(settings)
+        if now:
+            with terminal.working("sweeping"):
+                return running.report_sweeps(terminal, await client.sweep(name))
+        return running.report_sweeps(terminal, await client.sweeps(name, refresh=refresh))
 
     return running.run_command(common.json, command)

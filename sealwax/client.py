@@ -16,12 +16,13 @@ errors are those of ``sealwax.answers``.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
@@ -63,6 +64,14 @@ from sealwax.handle import ANSWER_TIMEOUT_S, EnvelopeHandle, status_named
 from sealwax.intake import BlobSink, DocumentFile, File, stored_definition
 from sealwax.messages import EnvelopeInput, QuotaSnapshot
 from sealwax.signers import LiveSession, SessionRefused
+from sealwax.sweep_messages import (
+    QUERY_SWEEP,
+    SWEEP_LASTS_AT_MOST,
+    WORKFLOW_SWEEP,
+    SweepInput,
+    SweepResult,
+    SweepSnapshot,
+)
 
 __all__ = [
     "ClientError",
@@ -84,6 +93,7 @@ __all__ = [
 ]
 
 MEMO_ORDER_DIGEST = "order_digest"
+SWEEP_TIMEOUT_S = 300.0
 
 _ACCOUNT = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_ACCOUNT)
 _STATUS = SearchAttributeKey.for_keyword(messages.ATTRIBUTE_STATUS)
@@ -271,6 +281,63 @@ class EnvelopeClient:
             raise UnknownAccountQuota(
                 f"no worker shows the quota of account {account}; start one whose settings name it"
             ) from None
+
+    async def sweeps(
+        self,
+        account: str,
+        *,
+        refresh: bool = False,
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> SweepSnapshot:
+        """How the account's sweeps and its drift stood when last looked at; ``refresh``: stand.
+
+        Raises as ``quota`` does.
+        """
+        # The look that shows the quota shows the sweeps too.
+        await self.quota(account, refresh=refresh, timeout_s=timeout_s)
+        workflow = self._temporal.get_workflow_handle(keys.account_workflow_id(account))
+
+        async def ask() -> SweepSnapshot:
+            shown: SweepSnapshot = await workflow.query(QUERY_SWEEP, result_type=SweepSnapshot)
+            return shown
+
+        return await insist(ask, Patience(timeout_s), call_timeout_s=QUERY_TIMEOUT_S)
+
+    async def sweep(
+        self, account: str, *, timeout_s: float | None = SWEEP_TIMEOUT_S
+    ) -> SweepSnapshot:
+        """Sweep now, besides the schedule; who asks meanwhile shares it. How things stand then.
+
+        A sweep that does not come to its end says why in ``problem``. Raises as ``quota`` does.
+        """
+        name = keys.sweep_id(account)
+        attributes = TypedSearchAttributes([SearchAttributePair(_ACCOUNT, account)])
+        given = SweepInput(account=account)
+
+        async def start() -> WorkflowHandle[object, SweepResult]:
+            return await self._temporal.start_workflow(
+                WORKFLOW_SWEEP,
+                given,
+                id=f"{name}/now",
+                task_queue=self._task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                execution_timeout=SWEEP_LASTS_AT_MOST,
+                result_type=SweepResult,
+                static_summary=f"Sweep of {account}",
+                search_attributes=attributes,
+            )
+
+        running = await insist(start, Patience(timeout_s))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await running.result()
+        except WorkflowFailureError:
+            pass
+        except TimeoutError:
+            raise NoAnswerYet(
+                f"the sweep of {account} goes on; ask for its figures later"
+            ) from None
+        return await self.sweeps(account, refresh=True)
 
     async def _started(self, handle: EnvelopeHandle, start: EnvelopeInput, digest: str) -> bool:
         """Start the workflow; False where one of that id was started before."""

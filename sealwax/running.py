@@ -19,6 +19,7 @@ from sealwax.intake import stored_documents
 from sealwax.messages import QuotaSnapshot, SessionTicket, Snapshot
 from sealwax.opening import open_client
 from sealwax.settings import Settings, SettingsError, load_settings
+from sealwax.sweep_messages import SweepSnapshot
 from sealwax.terminal import Exit, Terminal, conflict_words, exit_of_refusal, progress_of
 
 
@@ -173,6 +174,13 @@ def report_quota(terminal: Terminal, quota: QuotaSnapshot) -> Exit:
     terminal.value_if_json(quota)
     terminal.quota(quota)
     return Exit.OK if quota.looked_at is not None else Exit.UNREACHABLE
+
+
+def report_sweeps(terminal: Terminal, sweep: SweepSnapshot) -> Exit:
+    """Say how an account's sweeps stand; one that did not come to its end is not done."""
+    terminal.value_if_json(sweep)
+    terminal.sweeps(sweep)
+    return Exit.UNREACHABLE if sweep.problem or sweep.looked_at is None else Exit.OK
 
 
 def exit_of_end(snapshot: Snapshot) -> Exit:

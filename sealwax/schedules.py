@@ -21,19 +21,14 @@ from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
 from sealwax.connection import ConnectionFailed
 from sealwax.keys import sweep_id
 from sealwax.messages import ATTRIBUTE_ACCOUNT
-from sealwax.sweep_messages import WORKFLOW_SWEEP, SweepInput, SweepResult
+from sealwax.sweep_messages import SWEEP_LASTS_AT_MOST, WORKFLOW_SWEEP, SweepInput
 from sealwax.sweep_settings import SweepSettings
-
-SWEEP_LASTS_AT_MOST = timedelta(hours=6)
-"""A sweep that is not done by then has no worker, or waits for a provider that is away; the next
-one begins where it did."""
 
 
 async def schedule_sweeps(
@@ -66,25 +61,6 @@ async def unschedule(client: Client, account: str) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-
-
-async def sweep_now(client: Client, account: str, task_queue: str) -> SweepResult:
-    """One sweep besides the scheduled ones, from the same watermark; who asks meanwhile shares it.
-
-    Raises ``WorkflowFailureError`` where it does not come to its end.
-    """
-    result: SweepResult = await client.execute_workflow(
-        WORKFLOW_SWEEP,
-        SweepInput(account=account),
-        id=f"{sweep_id(account)}/now",
-        task_queue=task_queue,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        execution_timeout=SWEEP_LASTS_AT_MOST,
-        result_type=SweepResult,
-        static_summary=f"Sweep of {account}",
-        search_attributes=_attributes(account),
-    )
-    return result
 
 
 async def _stand(client: Client, account: str, schedule: Schedule) -> None:

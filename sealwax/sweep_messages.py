@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import Field
 
@@ -10,6 +10,10 @@ from sealwax.messages import Message
 
 WORKFLOW_SWEEP = "sweep"
 QUERY_SWEEP = "sweep"
+
+SWEEP_LASTS_AT_MOST = timedelta(hours=6)
+"""A sweep that is not done by then has no worker, or waits for a provider that is away; the next
+one begins where it did."""
 
 
 class SweepInput(Message):

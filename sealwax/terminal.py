@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sealwax import views
+from sealwax import sweep_views, views
 from sealwax.answers import Conflict
 from sealwax.definition import Refusal, RefusalCode
 from sealwax.merge import FieldChange
 from sealwax.messages import MutationResult, QuotaSnapshot, Snapshot, TimelineEntry
+from sealwax.sweep_messages import SweepSnapshot
 
 WIDTH_OF_FILES = 2_000
 
@@ -165,6 +166,20 @@ class Terminal:
         self.line(f"  waiting in {quota.workers} workers: {waiting}")
         for what, number in views.quota_totals(quota):
             self.line(f"  ever {what}: {number}")
+
+    def sweeps(self, sweep: SweepSnapshot) -> None:
+        """An account's sweeps in full."""
+        if sweep.problem:
+            self.line(f"ATTENTION the last sweep did not end: {sweep.problem}")
+        self.line(f"sweeps of {sweep.account}")
+        for line in sweep_views.sweep_lines(sweep):
+            self.line(f"  {line}")
+        for each in sweep.drifted:
+            whose = f" of recipient {each.recipient}" if each.recipient else ""
+            change = f"{each.provider_envelope_id} {each.status}{whose}"
+            self.line(f"  without its webhook since {_time(each.found_at)}: {change}")
+        for envelope_id in sweep.stranger_ids:
+            self.line(f"  made elsewhere: {envelope_id}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Rows under their heads."""
