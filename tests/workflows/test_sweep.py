@@ -53,26 +53,34 @@ ANNOUNCED = frozenset(
 
 
 @pytest_asyncio.fixture
-async def house(dev_env: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[rig.Rig]:
-    """Simulator, bridge and worker as programs, and sweeps every two seconds."""
+async def programs_of(tmp_path: Path) -> AsyncIterator[Stack]:
+    """The programs of one test."""
     async with Stack(tmp_path / "programs") as stack:
-        url = await programs.start_simulator(stack, "--overlap", "off")
-        running = rig.running(
-            dev_env.client,
-            url,
-            tmp_path,
-            work=False,
-            bridge_port=free_port(),
-            quota=QUOTA,
-            sweep=SWEEP,
-        )
-        async with running as made:
-            limits = {"on": True, "scale": SCALE, "burst": None, "hour": None}
-            path = f"{url}/simulator/accounts/{made.desk.account_id}/limits"
-            (await made.desk.http.patch(path, json=limits)).raise_for_status()
-            await programs.start_worker(stack, tmp_path / "sealwax.toml")
-            await programs.start_bridge(stack, tmp_path / "sealwax.toml")
-            yield made
+        yield stack
+
+
+@pytest_asyncio.fixture
+async def house(
+    dev_env: WorkflowEnvironment, tmp_path: Path, programs_of: Stack
+) -> AsyncIterator[rig.Rig]:
+    """Simulator, bridge and worker as programs, and sweeps every two seconds."""
+    url = await programs.start_simulator(programs_of, "--overlap", "off")
+    running = rig.running(
+        dev_env.client,
+        url,
+        tmp_path,
+        work=False,
+        bridge_port=free_port(),
+        quota=QUOTA,
+        sweep=SWEEP,
+    )
+    async with running as made:
+        limits = {"on": True, "scale": SCALE, "burst": None, "hour": None}
+        path = f"{url}/simulator/accounts/{made.desk.account_id}/limits"
+        (await made.desk.http.patch(path, json=limits)).raise_for_status()
+        await programs.start_worker(programs_of, tmp_path / "sealwax.toml")
+        await programs.start_bridge(programs_of, tmp_path / "sealwax.toml")
+        yield made
 
 
 @pytest_asyncio.fixture
@@ -164,3 +172,84 @@ async def until(holds: Callable[[], Any], within_s: float) -> None:
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.2)
+
+
+async def test_a_webhook_that_comes_late_is_no_drift(house: rig.Rig, sweeps: SqliteSweeps):
+    """It is counted while it is missing, and taken back out when it comes after all."""
+    await house.desk.harm(webhooks={"late": {"*": 1.0}, "late_ms": [6_000, 8_000]})
+    envelope, _ = await lives(house, 0)
+
+    async def counted() -> bool:
+        return (await sweeps.look(rig.ACCOUNT, _late())).drift > 0
+
+    async def none() -> bool:
+        view = await sweeps.look(rig.ACCOUNT, datetime.now(UTC))
+        return (view.drift, view.waiting) == (0, 0)
+
+    await until(counted, 30)
+    assert (await envelope.wait("closed", timeout_s=60)).status == "completed"
+    await until(none, 30)
+    assert (await sweeps.look(rig.ACCOUNT, _late())).came_late > 0
+    assert await withheld(house) == Counter()
+
+
+async def test_a_silent_envelope_is_asked_about_with_others_and_read_by_nobody(
+    house: rig.Rig, sweeps: SqliteSweeps
+):
+    """A first signer's end changes no envelope's status, so no list of changes shows it."""
+    await house.desk.harm(webhooks={"withhold": {"*": 1.0}})
+    envelopes = [await house.create(recipients=PEOPLE) for _ in range(7)]
+    sent = [await envelope.wait("sent", timeout_s=30) for envelope in envelopes]
+    for each in sent:
+        await house.desk.acts(each.provider_envelope_id, "1", "open")
+    # Until no sweep to come lists them for having been opened.
+    over = datetime.now(UTC) + timedelta(seconds=SWEEP["overlap_s"])
+    await until(lambda: _known_up_to(sweeps, over), 30)
+    for each in sent:
+        await house.desk.acts(each.provider_envelope_id, "1", "sign")
+
+    async def all_known() -> bool:
+        shown = [await envelope.status() for envelope in envelopes]
+        return all(s.recipients[0].status == "completed" for s in shown)
+
+    await until(all_known, 40)
+    assert {(await envelope.status()).status for envelope in envelopes} <= {"sent", "delivered"}
+    calls = (await house.desk.ledger(calls=True))["calls"]
+    assert not [c for c in calls if c["operationId"] == "Envelopes_GetEnvelope"]
+    assert (await sweeps.look(rig.ACCOUNT, _late())).asked >= len(envelopes)
+
+
+async def test_workers_that_are_killed_repeat_stretches_and_leave_none_out(
+    house: rig.Rig, sweeps: SqliteSweeps, programs_of: Stack
+):
+    """SIGKILL again and again while sweeps run: every envelope comes to its end, the drift is
+    exact, and none was made twice."""
+    await house.desk.harm(webhooks={"withhold": {"*": 0.6}}, seed=9)
+    living = [asyncio.create_task(lives(house, number)) for number in (0, 1, 3, 7, 10, 11)]
+    for _ in range(3):
+        listings = await _listings(house)
+        await until(lambda before=listings: _listed_since(house, before), 40)
+        await programs_of.kill("worker")
+        await programs_of.restart("worker")
+    lived = await asyncio.gather(*living)
+    ended = [await envelope.wait("closed", timeout_s=60) for envelope, _ in lived]
+
+    assert [e.status for e in ended] == [end for _, end in lived]
+    await until(lambda: _equal(house, sweeps), 40)
+    assert await drifted(house, sweeps) == await withheld(house) != Counter()
+    assert len(await house.desk.envelopes()) == len(lived)
+
+
+async def _known_up_to(sweeps: SqliteSweeps, moment: datetime) -> bool:
+    watermark = await sweeps.watermark(rig.ACCOUNT)
+    return watermark is not None and watermark > moment
+
+
+async def _listings(house: rig.Rig) -> int:
+    """How many lists the provider was asked for."""
+    calls = (await house.desk.ledger(calls=True))["calls"]
+    return sum(c["operationId"] == "Envelopes_GetEnvelopes" for c in calls)
+
+
+async def _listed_since(house: rig.Rig, before: int) -> bool:
+    return await _listings(house) > before
