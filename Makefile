@@ -33,6 +33,7 @@ demo: $(STAMP) ## Contracts from draft to completed on this machine (SEED= ENVEL
 bench: $(STAMP) ## The benchmarks, each within two minutes (ARGS=--long for the full runs)
 	@exec $(BIN)/python -m benchmarks.sessions $(ARGS)
 	@exec $(BIN)/python -m benchmarks.quota $(ARGS)
+	@exec $(BIN)/python -m benchmarks.ingest $(ARGS)
 
 storms: $(STAMP) ## Kill everything everywhere, a long life, ten storms, the sweep: half an hour (SEED= ARGS=)
 	@LONG_LIFE=3000 $(PYTEST) -q -s tests/workflows/test_long_life.py

@@ -71,7 +71,8 @@ class Options:
     def listening(self) -> listeners.Lengths:
         """Of what listeners are measured by themselves."""
         part = min(1.0, self.seconds / SECONDS)
-        return listeners.Lengths(5 if self.long else 3, 2.0 * part, 4.0 * part)
+        rounds = 5 if self.long else 3 if part == 1 else 1
+        return listeners.Lengths(rounds, max(0.5, 2.0 * part), max(0.5, 4.0 * part))
 
     @property
     def draining(self) -> drain.Sizes:

@@ -140,7 +140,7 @@ class Load:
         self._statuses: Counter[str] = Counter()
         self._free: list[Connection] = []
         self._waiting: deque[int] = deque()
-        self._open = 0
+        self._connections: set[Connection] = set()
         self._began = 0.0
         self._next = 0
         self._unanswered = 0
@@ -160,7 +160,8 @@ class Load:
         await (self._send_due() if self._due else self._keep_busy())
         seconds = self._now()
         await self._answers()
-        self._over = True
+        ended = self._now()
+        await self._close()
         count = len(self._due) or self._next
         return Sent(
             first=self._job.first,
@@ -171,7 +172,7 @@ class Load:
             late_ms=self._late_ms[:count],
             statuses=dict(self._statuses),
             seconds=seconds,
-            ended=self._now(),
+            ended=ended,
             cpu_s=time.process_time() - cpu_s,
         )
 
@@ -202,11 +203,11 @@ class Load:
 
     def lost(self, connection: Connection, event: int | None) -> None:
         """A connection ended, with or without a request on its way."""
-        self._open -= 1
-        if connection in self._free:
-            self._free.remove(connection)
+        self._connections.discard(connection)
         if self._over:
             return
+        if connection in self._free:
+            self._free.remove(connection)
         self._spawn(self._reconnect())
         if event is None:
             return
@@ -215,6 +216,16 @@ class Load:
             self._again(event)
         else:
             self._settled()
+
+    async def _close(self) -> None:
+        self._over = True
+        for task in self._tasks:
+            task.cancel()
+        for connection in self._connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        # The loop tells them that they are closed in its next round.
+        await asyncio.sleep(0)
 
     def _closed_loop(self) -> bool:
         return not self._due and self._began > 0 and self._now() < self._job.closed_s
@@ -284,8 +295,10 @@ class Load:
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: Connection(self), self._host, self._port)
-        self._open += 1
+        _, connection = await loop.create_connection(
+            lambda: Connection(self), self._host, self._port
+        )
+        self._connections.add(connection)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -65,7 +65,7 @@ def event_keys(sender: Sender, sent: Sent) -> list[str]:
     """The keys under which workflows count what was sent, in its order; of signed bytes alone."""
     reader = webhook_reader("docusign")
     numbers = range(sent.first, sent.first + len(sent.due))
-    return [reader.read_webhook(sender.body(number)).event_key for number in numbers]
+    return [reader.identify(sender.body(number)).event_key for number in numbers]
 
 
 async def judge(world: World, lists: Sequence[tuple[Sender, Sent]]) -> Verdict:
@@ -89,26 +89,22 @@ async def judge(world: World, lists: Sequence[tuple[Sender, Sent]]) -> Verdict:
             key = world.keys[whose]
             heard = await heard_by(world.temporal, workflow_id(stage.ACCOUNT, key))
             snapshot = await world.client.envelope(stage.ACCOUNT, key).status()
-        _weigh(verdict, key, heard, snapshot, acked[whose], sent[whose])
+        weigh(verdict, key, heard, snapshot.events_seen, acked[whose], sent[whose])
         verdict.diverged += _diverged(snapshot, truths[snapshot.provider_envelope_id])
 
     await asyncio.gather(*(one(whose) for whose in range(len(world.targets))))
     return verdict
 
 
-def _weigh(
-    verdict: Verdict,
-    name: str,
-    heard: Heard,
-    snapshot: Snapshot,
-    acked: set[str],
-    sent: set[str],
+def weigh(
+    verdict: Verdict, name: str, heard: Heard, counted: int, acked: set[str], sent: set[str]
 ) -> None:
+    """Add one workflow's to the verdict: what reached it, and how many events it counted."""
     reached = heard.times.keys()
     never = len(acked - reached)
     # What reached the workflow and was not counted there is lost as well.
-    uncounted = max(0, len(reached) - snapshot.events_seen)
-    doubled = max(0, snapshot.events_seen - len(reached))
+    uncounted = max(0, len(reached) - counted)
+    doubled = max(0, counted - len(reached))
     verdict.lost += never + uncounted
     verdict.double_effects += doubled
     verdict.unacked_effects += len((sent - acked) & reached)
