@@ -30,6 +30,7 @@ from cyclopts import App, CycloptsError, Parameter
 from sealwax.cli_changes import changes
 from sealwax.cli_keys import keys
 from sealwax.cli_operator import operator
+from sealwax.cli_webhooks import webhooks
 from sealwax.options import Common
 
 # Importing Temporal takes half a second, which --help and a mistyped option need not cost: so the
@@ -53,6 +54,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(keys)
+app.command(webhooks)
 app.command(operator, name="*")
 app.command(changes, name="*")
 

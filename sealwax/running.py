@@ -19,8 +19,10 @@ from sealwax.intake import stored_documents
 from sealwax.messages import QuotaSnapshot, SessionTicket, Snapshot
 from sealwax.opening import open_client
 from sealwax.settings import Settings, SettingsError, load_settings
+from sealwax.stores.base import StoreError
 from sealwax.sweep_messages import SweepSnapshot
 from sealwax.terminal import Exit, Terminal, conflict_words, exit_of_refusal, progress_of
+from sealwax.webhooks import UnknownWebhook
 
 
 def run_command(as_json: bool, command: Callable[[Terminal], Awaitable[Exit]]) -> Exit:
@@ -72,6 +74,10 @@ def exit_of(error: Exception) -> tuple[str, Exit] | None:
             return "settings", Exit.BAD_INPUT
         case CryptoError():
             return "encryption", Exit.BAD_INPUT
+        case UnknownWebhook():
+            return "unknown_webhook", Exit.NOT_FOUND
+        case StoreError():
+            return "storage", Exit.BAD_INPUT
         case BlobError() | OSError():
             return "storage", Exit.BAD_INPUT
         case _:
