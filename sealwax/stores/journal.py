@@ -240,6 +240,14 @@ class SqliteJournal:
             pass
         return step.dropped
 
+    async def kept_after(self, after: int, limit: int) -> tuple[JournalRow, ...]:
+        """Webhooks in any state with an id above ``after``, in the order of their ids."""
+        return await self._rows(sql.KEPT, (after, limit))
+
+    async def drop(self, ids: Iterable[int]) -> None:
+        """Forget webhooks and their keys at once, because another journal keeps them."""
+        await self._writer.do(_drop, json.dumps(list(ids)))
+
     async def beat(self, forwarder: str, now: datetime, reaching: bool) -> None:
         """See ``Journal.beat``."""
         await self._writer.do(_beat, (forwarder, microseconds(now), int(reaching)))
@@ -383,6 +391,13 @@ def _mark(connection: apsw.Connection, asked: list[tuple[Any, ...]]) -> list[Non
 
 def _park(connection: apsw.Connection, asked: list[tuple[Any, ...]]) -> list[None]:
     connection.executemany(sql.PARK, asked)
+    return [None] * len(asked)
+
+
+def _drop(connection: apsw.Connection, asked: list[str]) -> list[None]:
+    for ids in asked:
+        connection.execute(sql.DROP_PAYLOADS, (ids,))
+        connection.execute(sql.DROP_WEBHOOKS, (ids,))
     return [None] * len(asked)
 
 

@@ -44,6 +44,7 @@ from sealwax.stores.journal_postgres_rows import (
     plain,
     refused_of,
     row_of,
+    taken_over,
 )
 from sealwax.stores.journal_refusals import RefusalValve
 from sealwax.stores.journal_sealing import seal_refused
@@ -123,14 +124,11 @@ class PostgresJournal:
         return await self._groups.append(row, len(webhook.body))
 
     async def take_over(self, rows: Sequence[JournalRow]) -> None:
-        """Append what another journal kept meanwhile, with its repetitions.
+        """Append what another journal kept, with its repetitions; what was parked is pending.
 
         Done again, it changes nothing: the same receipt of the same event is not counted.
         """
-        writing = [
-            (*delivery_to_write(row.webhook, self._keyring)[:-1], row.duplicates) for row in rows
-        ]
-        await self._append_group(writing, again=True)
+        await self._append_group([taken_over(row, self._keyring) for row in rows], again=True)
 
     def refuse(self, refused: RefusedWebhook) -> None:
         """See ``Journal.refuse``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sealwax.crypto import Keyring
@@ -44,6 +45,14 @@ def delivery_to_write(webhook: Webhook, keyring: Keyring) -> tuple[Any, ...]:
         seal_delivery(keyring, digest, webhook.headers, webhook.body),
         0,
     )
+
+
+def taken_over(row: JournalRow, keyring: Keyring) -> tuple[Any, ...]:
+    """A row of another journal as it is appended, with its repetitions."""
+    webhook = row.webhook
+    if webhook.state == "parked":
+        webhook = replace(webhook, state="pending", reason="")
+    return (*delivery_to_write(webhook, keyring)[:-1], row.duplicates)
 
 
 def meant(wanted: WebhookFilter, first: int) -> tuple[str, list[Any]]:

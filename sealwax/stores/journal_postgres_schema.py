@@ -80,6 +80,7 @@ BEGIN
     SELECT name, pg_backend_pid() % 64, n FROM (
         SELECT state AS name, count(*) AS n FROM new_rows GROUP BY state
         UNION ALL SELECT 'arrived', count(*) FROM new_rows WHERE state = 'pending'
+        UNION ALL SELECT 'duplicates', sum(duplicates) FROM new_rows
         UNION ALL SELECT 'bytes', sum(octet_length(sealed) + 400) FROM new_rows
     ) AS c WHERE n != 0 ORDER BY name
     ON CONFLICT (name, shard) DO UPDATE SET count = t.count + excluded.count;

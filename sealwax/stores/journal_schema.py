@@ -116,6 +116,7 @@ PENDING = (
     _WHOLE.format("(SELECT * FROM webhook WHERE state = 'pending' ORDER BY id LIMIT ?)")
     + " ORDER BY w.id"
 )
+KEPT = _WHOLE.format("(SELECT * FROM webhook WHERE id > ? ORDER BY id LIMIT ?)") + " ORDER BY w.id"
 UNDELIVERED = (
     _WHOLE.format("""(
     SELECT * FROM (

@@ -24,6 +24,7 @@ def journal_server() -> Iterator[PostgresServer]:
 async def server_place(journal_server: PostgresServer) -> AsyncIterator[ServerPlace]:
     """An empty journal in the database."""
     place = ServerPlace(journal_server)
+    await place.empty()
     yield place
     await place.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,11 +59,20 @@ def refused(account: str, status: int, body: bytes = b"{}") -> RefusedWebhook:
     )
 
 
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until it is so, for nobody tells."""
+    async with asyncio.timeout(20):
+        while not await true():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+
+
 async def all_refused(journal: Journal, count: float) -> None:
     """Wait until so many refused deliveries are kept, for nobody waits for that otherwise."""
-    async with asyncio.timeout(20):
-        while len(await journal.refused(None, 9_999)) < count:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+
+    async def kept() -> bool:
+        return len(await journal.refused(None, 9_999)) >= count
+
+    await until(kept)
 
 
 class JournalPlace:
