@@ -57,21 +57,18 @@ class World:
             provider = accounts.provider(rig.ACCOUNT, "")
             blobs = BlobStore(self.house.settings.storage.blobs, keys.KEYRING)
             document = Document(1, "lease.pdf", await blobs.put(self.house.pdf()))
+            fields = (CustomField("po", "17"),)
             definition = Definition(
-                "Lease",
-                "Dear Ana",
-                (document,),
-                (ANA, CY),
-                custom_fields=(CustomField("po", "17"),),
+                "Lease", "Dear Ana", (document,), (ANA, CY), custom_fields=fields
             )
             numbers = {"1": "1", "2": "2"}
             url = f"http://127.0.0.1:{self.port}/webhooks/{rig.ACCOUNT}"
             create = Create(definition, numbers, "", "not-ours", attempt=1)
             new = NewEnvelope(create, {document.blob.digest: rig.PDF}, url)
             made = (await provider.create(new)).provider_envelope_id
+            sending = SendEnvelope()
             send = Mutate(
-                *("send", SendEnvelope(), EnvelopeStatus.CREATED),
-                *(definition, definition, numbers, 1),
+                "send", sending, EnvelopeStatus.CREATED, definition, definition, numbers, 1
             )
             await provider.mutate(made, send, {})
         return made
