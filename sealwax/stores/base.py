@@ -377,10 +377,6 @@ class Journal(Protocol):
         """Refused deliveries, newest first; of that account ("" for none), or None for all."""
         ...
 
-    async def due(self, now: datetime, limit: int) -> tuple[EnvelopeName, ...]:
-        """As ``claim``, and nothing is claimed."""
-        ...
-
     async def claim(
         self, forwarder: str, now: datetime, hold_s: float, limit: int
     ) -> tuple[EnvelopeName, ...]:

@@ -137,10 +137,6 @@ class SqliteJournal:
 
         return tuple(await self._in_reader(work))
 
-    async def due(self, now: datetime, limit: int) -> tuple[EnvelopeName, ...]:
-        """See ``Journal.due``."""
-        return tuple(await self._in_reader(lambda: self._due(microseconds(now), limit)))
-
     async def claim(
         self, forwarder: str, now: datetime, hold_s: float, limit: int
     ) -> tuple[EnvelopeName, ...]:

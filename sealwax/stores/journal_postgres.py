@@ -147,10 +147,6 @@ class PostgresJournal:
         found = await self._fetch(sql.REFUSED, account, limit)
         return tuple(self._opened(refused_of, row) for row in found)
 
-    async def due(self, now: datetime, limit: int) -> tuple[EnvelopeName, ...]:
-        """See ``Journal.due``."""
-        return tuple(await self._due(now, limit))
-
     async def claim(
         self, forwarder: str, now: datetime, hold_s: float, limit: int
     ) -> tuple[EnvelopeName, ...]:

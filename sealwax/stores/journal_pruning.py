@@ -16,7 +16,7 @@ from sealwax.stores.sqlite import rows
 ROWS_PER_STEP = 64
 BYTES_PER_STEP = 1024 * 1024
 KEYS_PER_STEP = 500
-ROW_BYTES = 400
+PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ def _prune(connection: apsw.Connection, step: PruneStep) -> PruneStep:
         after = row_id
         if received_us < step.old_us or excess_bytes > 0:
             dropped.append(row_id)
-            excess_bytes -= sealed_bytes + ROW_BYTES
+            # At least so many pages become free; what more does, the next step sees.
+            excess_bytes -= sealed_bytes // PAGE_BYTES * PAGE_BYTES
             step_bytes += sealed_bytes
     if not dropped:
         return replace(step, ended=True)

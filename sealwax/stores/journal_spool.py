@@ -89,10 +89,6 @@ class SpooledJournal:
         """See ``Journal.refused``."""
         return await self._database.refused(account, limit)
 
-    async def due(self, now: datetime, limit: int) -> tuple[EnvelopeName, ...]:
-        """See ``Journal.due``."""
-        return await self._database.due(now, limit)
-
     async def claim(
         self, forwarder: str, now: datetime, hold_s: float, limit: int
     ) -> tuple[EnvelopeName, ...]:
