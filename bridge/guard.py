@@ -123,8 +123,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED_MAX:
             raise _TooMuch
         self._in_head = False
-        self._guard.waiting.pop(self, None)
+        if not self.flow.write_paused:
+            self._guard.waiting.pop(self, None)
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The next request is awaited, unless it is there."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and not self._busy():
+            self._owes()
 
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses, or a head that came all at once and is too large."""
@@ -183,5 +190,6 @@ def places(wanted: int) -> int:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             soft = most
-    room = needed if soft == resource.RLIM_INFINITY else min(soft, needed)
-    return max(room - FILES_BESIDE, room // 2)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, max(soft - FILES_BESIDE, soft // 2))
