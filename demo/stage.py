@@ -27,6 +27,7 @@ from demo.stack import Program
 from sealwax.crypto import new_key
 
 SIMULATOR, WORKER, BRIDGE, CODEC = "simulator", "worker", "bridge", "codec"
+FORWARDER = "forwarder"
 ACCOUNT = "acme"
 STORAGE = "sealwax-data"
 
@@ -218,8 +219,14 @@ def worker_program(settings: Path) -> Program:
 
 
 def bridge_program(settings: Path) -> Program:
-    """Sealwax's bridge."""
+    """Sealwax's bridge, which starts and ends a forwarder of its own."""
     return Program(name=BRIDGE, argv=(sys.executable, "-m", "bridge"), env=_with(settings))
+
+
+def forwarder_program(settings: Path) -> Program:
+    """One more forwarder, which shares the work with the bridge's."""
+    argv = (sys.executable, "-m", "bridge.forwarder")
+    return Program(name=FORWARDER, argv=argv, env=_with(settings))
 
 
 def codec_program(settings: Path) -> Program:

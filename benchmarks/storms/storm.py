@@ -57,10 +57,12 @@ SESSIONS: Mapping[str, float] = {
     "slack_s": 1.5,
     "maximum_s": 60.0,
 }
-WORKER, BRIDGE, SERVER = "worker", "bridge", "server"
+WORKER, BRIDGE, FORWARDER, SERVER = "worker", "bridge", "forwarder", "server"
 VICTIMS = (
     Victim(stage.WORKER, WORKER, (1.0, 4.0)),
+    # The bridge's own forwarder dies with it; the other one shares its work, and dies alone.
     Victim(stage.BRIDGE, BRIDGE, (1.5, 5.0)),
+    Victim(stage.FORWARDER, FORWARDER, (1.5, 5.0)),
     Victim(temporal_dev.NAME, SERVER, (4.0, 10.0)),
 )
 
@@ -117,6 +119,7 @@ async def run(options: Options, worker: Program | None = None) -> Result:
                 (_, tenant), places = await start_sealwax(
                     stack, control, folder, SESSIONS, TIMING, CLOCK
                 )
+                await stack.start(stage.forwarder_program(places.settings))
                 if worker is not None:
                     await _exchanged(stack, worker, places.settings)
                 client = await open_client(places.settings)
