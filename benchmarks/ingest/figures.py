@@ -59,7 +59,14 @@ def told(part: Part) -> dict[str, Any]:
         "kills": part.happened.kills,
         "temporal_away_seconds": round(part.happened.away_s, 1),
         "load_average": round(part.load_average, 1),
+        "cpu_us_per_event": _cpu(part),
     }
+
+
+def _cpu(part: Part) -> dict[str, int]:
+    each = 1e6 / len(part.sent.due)
+    programs = {"benchmarks.ingest.load": part.sent.cpu_s, **part.cpu_s}
+    return {name: round(each * spent) for name, spent in programs.items() if each * spent >= 1}
 
 
 def visible_ms(surges: Sequence[Part], verdict: Verdict, *, surging: bool) -> list[float]:

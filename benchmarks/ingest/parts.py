@@ -15,7 +15,7 @@ import httpx
 
 from benchmarks.ingest.load import Sent
 from benchmarks.ingest.samples import latencies_ms
-from benchmarks.ingest.sampling import Memory
+from benchmarks.ingest.sampling import Memory, cpu_by_program
 from benchmarks.ingest.sender import prepared
 from benchmarks.ingest.world import World, undelivered
 from demo import stage, temporal_dev
@@ -54,7 +54,8 @@ class Part:
     ``surge_from_s``: when the surge began, from ``sent.began`` on. ``drain_s``: from the end of
     the sending (with Temporal away: from when it answered again) until nothing was undelivered.
     ``backlog``: the most that was seen undelivered at once. ``memory``: the stretch at the usual
-    rate, then the surge.
+    rate, then the surge. ``cpu_s``: processor time by program, until all was drained; of one that
+    was started anew meanwhile, since then.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Part:
     load_average: float
     memory: Memory
     happened: Happened
+    cpu_s: dict[str, float]
 
     @property
     def surge_ms(self) -> list[float]:
@@ -145,6 +147,7 @@ class Parts:
             patience_s=PATIENCE_REPEATING_S if repeat else PATIENCE_S,
         )
         async with prepared(job, world.folder / "load") as sending:
+            before = cpu_by_program(os.getpid())
             async with Memory(world.bridge_pid) as memory, asyncio.TaskGroup() as group:
                 backlog = Backlog(world)
                 watching = group.create_task(backlog.watch())
@@ -157,6 +160,7 @@ class Parts:
                 watching.cancel()
             await world.drained(DRAIN_WITHIN_S)
             drain_s = time.monotonic() - (happened.back_at or ended_at)
+            used = cpu_by_program(os.getpid())
         self.next += len(sent.due)
         return Part(
             name=name,
@@ -167,6 +171,7 @@ class Parts:
             load_average=load,
             memory=memory,
             happened=happened,
+            cpu_s={name: spent - before.get(name, 0.0) for name, spent in used.items()},
         )
 
 

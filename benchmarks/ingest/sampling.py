@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +36,25 @@ def children(process: int) -> Iterator[int]:
             for child in map(int, task.read_text().split()):
                 yield child
                 yield from children(child)
+
+
+def cpu_by_program(process: int) -> dict[str, float]:
+    """Processor time so far of all that a process has started, by program."""
+    used: dict[str, float] = {}
+    for child in children(process):
+        with suppress(OSError):
+            words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+            name = _program(words)
+            used[name] = used.get(name, 0.0) + cpu_s(child)
+    return used
+
+
+def _program(words: Sequence[str]) -> str:
+    """A module, a script, or the program itself."""
+    if "-m" in words[:-1]:
+        return words[words.index("-m") + 1]
+    script = next((word for word in words if word.endswith(".py")), words[0])
+    return Path(script).stem
 
 
 class Memory:

@@ -25,7 +25,7 @@ from benchmarks.ingest.load import Job, Load, Sent, read_job, write_job
 from benchmarks.ingest.parts import SURGE, Happened, Part
 from benchmarks.ingest.payloads import EPOCH, Sender, Target, invented, request
 from benchmarks.ingest.samples import latencies_ms, per_second, rank, spread
-from benchmarks.ingest.sampling import Memory, children, cpu_s, resident_bytes
+from benchmarks.ingest.sampling import Memory, children, cpu_by_program, cpu_s, resident_bytes
 from benchmarks.ingest.truth import Heard, Verdict, weigh
 from sealwax.providers import webhook_trust
 from sealwax.providers.registry import webhook_reader, webhook_scheme
@@ -243,6 +243,7 @@ async def test_memory_is_told_by_stretches() -> None:
         assert child.pid in set(children(os.getpid()))
         assert all(held > 1 for stretch in memory.listener for held in stretch)
         assert cpu_s(os.getpid()) > 0
+        assert "sleep" in cpu_by_program(os.getpid())
     finally:
         child.kill()
         await child.wait()
@@ -264,7 +265,7 @@ def part(name: str, late_ms: float, first: int, happened: Happened | None = None
     sent = Sent(first, 1000.0, 2.0, 3.0, due, acked, [1] * 4, [0.0] * 4, {"200": 4}, 0.1)
     memory = Memory(lambda: 0)
     memory.listener = memory.others = [[50.0], [80.0]]
-    return Part(name, sent, 1.0, 0.5, 3, 1.0, memory, happened or Happened())
+    return Part(name, sent, 1.0, 0.5, 3, 1.0, memory, happened or Happened(), {})
 
 
 def test_of_several_surges_the_median_one_counts() -> None:
