@@ -62,11 +62,12 @@ def write_settings(folder: Path) -> Path:
 
 
 class Program:
-    """``python -m bridge`` as an operator starts it."""
+    """``python -m bridge`` as an operator starts it; ``more`` are variables besides its own."""
 
     def __init__(self, folder: Path, settings: Path) -> None:
         self.folder = folder
         self.settings = settings
+        self.more: dict[str, str] = {}
         self.announcement = folder / "bridge.json"
         self.process: asyncio.subprocess.Process | None = None
         self.url = ""
@@ -87,7 +88,7 @@ class Program:
             sys.executable,
             *("-m", "bridge", "--config", str(self.settings), "--port", "0", *options),
             cwd=ROOT,
-            env={**os.environ, "TEST_CONNECT_KEY": OLD_KEY.decode()},
+            env={**os.environ, "TEST_CONNECT_KEY": OLD_KEY.decode(), **self.more},
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
