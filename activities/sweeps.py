@@ -46,6 +46,8 @@ from sealwax.sweep_settings import SweepSettings
 T = TypeVar("T")
 
 AT_ONCE = 16
+OVERLAP = 3
+"""So many envelopes two neighbouring parts of a list have in common."""
 SIGNAL_TIMEOUT = timedelta(seconds=10)
 SCANNED_AT_ONCE = 500
 JUDGED_WITHIN = timedelta(days=7)
@@ -64,13 +66,13 @@ class SweepTarget(Message):
 class PageAsked(Message):
     """Which part of the list is due. ``since`` None: from the watermark on, to be read.
 
-    ``last_id``: the envelope that stood at ``position`` when the part before was read.
+    ``last_ids``: the envelopes that stood from ``position`` on when the part before was read.
     """
 
     account: str
     since: datetime | None = None
     position: int = 0
-    last_id: str = ""
+    last_ids: tuple[str, ...] = ()
 
 
 class PageSwept(Message):
@@ -172,16 +174,20 @@ class SweepActivities:
         ids = [event.provider_envelope_id for event in listing.events]
         done = PageSwept(as_of=listing.as_of, listed=len(ids), signalled=signalled)
         asked = asked.model_copy(update={"since": since})
-        if asked.last_id and asked.last_id not in ids:
-            # Envelopes left the list before this place, and others may have slipped past it.
-            back = max(0, asked.position - settings.page + 1)
-            again = asked.model_copy(update={"position": back, "last_id": ""})
-            return done.model_copy(update={"next": again})
+        if asked.position and not set(asked.last_ids) & set(ids):
+            # So many left the list, or joined it before this place, that others may have slipped
+            # past it. Back, until the two parts meet.
+            back = max(0, asked.position - settings.page + OVERLAP)
+            return done.model_copy(update={"next": asked.model_copy(update={"position": back})})
         if not listing.more or not ids:
             return done
-        # The next part begins with this one's last envelope, which shows that nothing slipped.
-        step = max(1, len(ids) - 1)
-        further = {"position": asked.position + step, "last_id": ids[-1]}
+        # The next part begins with this one's last envelopes. The order never changes, so while
+        # one of them is there, whoever stood behind it is still to come.
+        overlap = min(OVERLAP, len(ids) - 1)
+        further = {
+            "position": asked.position + len(ids) - overlap,
+            "last_ids": tuple(ids[-overlap:]) if overlap else (),
+        }
         return done.model_copy(update={"next": asked.model_copy(update=further)})
 
     async def _since(self, account: str) -> datetime:

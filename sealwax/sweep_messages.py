@@ -26,7 +26,7 @@ class SweepInput(Message):
     silent_requests_max: int = 20
     since: datetime | None = None
     position: int = 0
-    last_id: str = ""
+    last_ids: tuple[str, ...] = ()
     as_of: datetime | None = None
     listed: int = 0
     signalled: int = 0

@@ -28,7 +28,7 @@ class SweepSettings(BaseModel):
     every_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 900.0
     overlap_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0
     look_back_s: Seconds = 86_400.0
-    page: Annotated[int, Field(ge=2, le=1000)] = 100
+    page: Annotated[int, Field(ge=5, le=1000)] = 100
     batch: Annotated[int, Field(ge=1, le=100)] = 50
     silent_after_s: Seconds = 3_600.0
     silent_requests_max: Annotated[int, Field(ge=1)] = 20

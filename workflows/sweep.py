@@ -63,7 +63,7 @@ class SweepWorkflow:
             account=self._account,
             since=given.since,
             position=given.position,
-            last_id=given.last_id,
+            last_ids=given.last_ids,
         )
         pages = 0
         while due is not None:
@@ -83,7 +83,7 @@ class SweepWorkflow:
     def _onward(
         self, given: messages.SweepInput, due: PageAsked, as_of: Any
     ) -> messages.SweepInput:
-        where = {"since": due.since, "position": due.position, "last_id": due.last_id}
+        where = {"since": due.since, "position": due.position, "last_ids": due.last_ids}
         so_far = {"as_of": as_of, "listed": self._listed, "signalled": self._signalled}
         return given.model_copy(update={**where, **so_far})
 

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ async def lives(house: rig.Rig, number: int) -> tuple[EnvelopeHandle, str]:
         return envelope, "declined"
     await house.desk.acts(provider_id, "1", "sign")
     if number % 10 == 7:
-        await envelope.void("not wanted any more", timeout_s=60)
+        await envelope.void("not wanted any more")
         return envelope, "voided"
     await house.desk.acts(provider_id, "2", "open")
     await house.desk.acts(provider_id, "2", "sign")
@@ -228,7 +229,7 @@ async def test_workers_that_are_killed_repeat_stretches_and_leave_none_out(
     living = [asyncio.create_task(lives(house, number)) for number in (0, 1, 3, 7, 10, 11)]
     for _ in range(3):
         listings = await _listings(house)
-        await until(lambda before=listings: _listed_since(house, before), 40)
+        await until(partial(_listed_since, house, listings), 40)
         await programs_of.kill("worker")
         await programs_of.restart("worker")
     lived = await asyncio.gather(*living)
