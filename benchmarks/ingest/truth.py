@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from sealwax.messages import SIGNAL_EVENTS, Snapshot
 from sealwax.providers.registry import webhook_reader
 
 AT_ONCE = 16
+SETTLE_S, LOOK_S = 30.0, 0.5
 
 
 @dataclass
@@ -85,15 +87,30 @@ async def judge(world: World, lists: Sequence[tuple[Sender, Sent]]) -> Verdict:
     narrow = asyncio.Semaphore(AT_ONCE)
 
     async def one(whose: int) -> None:
+        key = world.keys[whose]
         async with narrow:
-            key = world.keys[whose]
-            heard = await heard_by(world.temporal, workflow_id(stage.ACCOUNT, key))
-            snapshot = await world.client.envelope(stage.ACCOUNT, key).status()
+            heard, snapshot = await _settled(world, key, acked[whose])
         weigh(verdict, key, heard, snapshot.events_seen, acked[whose], sent[whose])
         verdict.diverged += _diverged(snapshot, truths[snapshot.provider_envelope_id])
 
     await asyncio.gather(*(one(whose) for whose in range(len(world.targets))))
     return verdict
+
+
+async def _settled(world: World, key: str, acked: set[str]) -> tuple[Heard, Snapshot]:
+    """What a workflow heard and how it stands, once the two agree or have not for too long.
+
+    Signals that come while a task is under way are in the server's buffer, and not in the history
+    yet; what is lost or doubled stays so, however long one looks.
+    """
+    until = time.monotonic() + SETTLE_S
+    while True:
+        heard = await heard_by(world.temporal, workflow_id(stage.ACCOUNT, key))
+        snapshot = await world.client.envelope(stage.ACCOUNT, key).status()
+        agreed = snapshot.events_seen == len(heard.times) and acked <= heard.times.keys()
+        if agreed or time.monotonic() > until:
+            return heard, snapshot
+        await asyncio.sleep(LOOK_S)
 
 
 def weigh(
