@@ -56,16 +56,22 @@ class GroupWriter:
     """Writes ``connection`` in a thread of its own until it is closed.
 
     At most ``waiting_max`` jobs and ``waiting_bytes_max`` bytes wait; ``name`` is that of the store
-    in messages.
+    in messages. ``after_commit`` is called in that thread when those who waited have been told.
     """
 
     def __init__(
-        self, connection: apsw.Connection, name: str, waiting_max: int, waiting_bytes_max: int
+        self,
+        connection: apsw.Connection,
+        name: str,
+        waiting_max: int,
+        waiting_bytes_max: int,
+        after_commit: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._name = name
         self._waiting_max = waiting_max
         self._waiting_bytes_max = waiting_bytes_max
+        self._after_commit = after_commit
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = 0
@@ -123,6 +129,7 @@ class GroupWriter:
                 else:
                     group.append(job)
             self._commit(group)
+            self._after_commit()
             if ended:
                 return
 

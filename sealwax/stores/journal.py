@@ -49,7 +49,16 @@ from sealwax.stores.journal_rows import (
     time_or_none,
 )
 from sealwax.stores.journal_sealing import microseconds, seal_refused, time_of
-from sealwax.stores.sqlite import check_whole, open_reader, open_writer, rows, wait_briefly
+from sealwax.stores.sqlite import (
+    RESTART_PAGES,
+    RESTART_PAGES_OF_OTHERS,
+    LogKeeper,
+    Patience,
+    check_whole,
+    open_reader,
+    open_writer,
+    rows,
+)
 
 T = TypeVar("T")
 
@@ -82,23 +91,34 @@ def open_journal(
     try:
         if check_s > 0:
             check_whole(writer, path, check_s)
-        wait_briefly(writer)
         writer.pragma("synchronous", synced)
+        # The bridge folds; what a forwarder writes meanwhile is little.
+        bridge = synced == "full"
+        pages = RESTART_PAGES if bridge else RESTART_PAGES_OF_OTHERS
+        keeper = LogKeeper(writer, Patience(writer), pages, folds=bridge)
         reader = open_reader(path)
     except BaseException:
         writer.close()
         raise
-    return SqliteJournal(writer, reader, keyring)
+    return SqliteJournal(writer, reader, keyring, keeper)
 
 
 class SqliteJournal:
     """See ``stores.base.Journal``."""
 
-    def __init__(self, writer: apsw.Connection, reader: apsw.Connection, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        writer: apsw.Connection,
+        reader: apsw.Connection,
+        keyring: Keyring,
+        keeper: LogKeeper,
+    ) -> None:
         self._keyring = keyring
         self._connection = writer
         self._reader = reader
-        self._writer = GroupWriter(writer, "journal", WAITING_MAX, WAITING_BYTES_MAX)
+        self._writer = GroupWriter(
+            writer, "journal", WAITING_MAX, WAITING_BYTES_MAX, keeper.after_commit
+        )
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
         self._valve = RefusalValve()
         self._refusing: set[asyncio.Task[None]] = set()

@@ -24,6 +24,9 @@ BUSY_TIMEOUT_MS = 10_000
 BUSY_TIMEOUT_S = BUSY_TIMEOUT_MS / 1000
 BUSY_AGAIN_S = 0.000_5
 AUTOCHECKPOINT_PAGES = 1000
+RESTART_PAGES = 4 * AUTOCHECKPOINT_PAGES
+RESTART_PAGES_OF_OTHERS = 16 * AUTOCHECKPOINT_PAGES
+RESTART_WITHIN_S = 0.03
 CHECK_STEPS = 10_000
 
 
@@ -76,25 +79,70 @@ def rows(
     return connection.execute(text, values).fetchall()
 
 
-def wait_briefly(connection: apsw.Connection) -> None:
-    """Ask again every ``BUSY_AGAIN_S`` for a file that another process writes.
+class Patience:
+    """Asks again every ``BUSY_AGAIN_S`` for a file that another process writes, for ``within_s``.
 
     SQLite's own way waits ever longer, up to 100 ms: two that write a file all the time would keep
     each other from it for many times as long as one transaction lasts.
     """
-    since = 0.0
 
-    def busy(times: int) -> bool:
-        nonlocal since
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.within_s = BUSY_TIMEOUT_S
+        self._since = 0.0
+        connection.set_busy_handler(self._busy)
+
+    def _busy(self, times: int) -> bool:
         now = time.monotonic()
         if times == 0:
-            since = now
-        if now - since > BUSY_TIMEOUT_S:
+            self._since = now
+        if now - self._since > self.within_s:
             return False
         time.sleep(random.uniform(0.5, 1.5) * BUSY_AGAIN_S)
         return True
 
-    connection.set_busy_handler(busy)
+
+class LogKeeper:
+    """Folds a connection's write-ahead log back into the file: after a commit, not within it.
+
+    So nobody who waits for a commit waits for that too. Every ``AUTOCHECKPOINT_PAGES`` as much is
+    folded as can be without holding anybody up; where two processes write all the time, the log
+    would yet never begin anew, so at ``restart_pages`` the others are kept from writing for as long
+    as that takes, readers for at most ``RESTART_WITHIN_S``. ``folds`` False: only the latter.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, patience: Patience, restart_pages: int, folds: bool
+    ) -> None:
+        self._connection = connection
+        self._patience = patience
+        self._restart_pages = restart_pages
+        self._folds = folds
+        self._pages = 0
+        self._folded_at = 0
+        connection.set_wal_hook(self._committed)
+
+    def after_commit(self) -> None:
+        """Fold, if it is time. What fails is tried again: the log keeps all until then."""
+        if self._pages < self._folded_at:
+            self._folded_at = 0
+        if self._pages - self._folded_at < AUTOCHECKPOINT_PAGES:
+            return
+        self._folded_at = self._pages
+        try:
+            if self._pages >= self._restart_pages:
+                self._patience.within_s = RESTART_WITHIN_S
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+                self._folded_at = 0
+            elif self._folds:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error:
+            return
+        finally:
+            self._patience.within_s = BUSY_TIMEOUT_S
+
+    def _committed(self, connection: apsw.Connection, name: str, pages: int) -> int:
+        self._pages = pages
+        return apsw.SQLITE_OK
 
 
 def check_whole(connection: apsw.Connection, path: Path, within_s: float) -> bool:
