@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bridge import guard as module
@@ -19,6 +20,7 @@ from bridge.guard import HEAD_BYTES_MAX, places
 from bridge.serving import Server, listen
 from sealwax.stores.journal import open_journal
 from tests.bridge.deliveries import Clock, message, no_sessions, signature, source
+from tests.bridge.test_program import Program, write_settings
 from tests.keys import KEYRING
 
 BODY = message()
@@ -358,3 +360,49 @@ async def test_what_is_no_request_gets_a_4xx_or_nothing(tmp_path: Path, raw: byt
         assert 400 <= (await wire.answer() or 400) < 500
         await listener.still_takes_webhooks()
         assert set(listener.app.refused) <= {"malformed", "path", "method"}
+
+
+@pytest.mark.server
+async def test_the_program_withstands_all_of_it_and_takes_webhooks_in(tmp_path: Path) -> None:
+    """Every trick, large heads and silent connections against the program as it is started, and a
+    webhook among them each time."""
+    program = Program(tmp_path, write_settings(tmp_path))
+    await program.start("--no-forwarder")
+    assert program.process is not None
+    port = int(program.url.rpartition(":")[2])
+
+    async def connect() -> Wire:
+        return Wire(*await asyncio.open_connection("127.0.0.1", port))
+
+    silent = [await connect() for _ in range(50)]
+    async with httpx.AsyncClient(timeout=20) as http:
+        try:
+            for number, (raw, statuses) in enumerate(TRICKS.values()):
+                wire = await connect()
+                await wire.say(b"POST /webhooks/acme HTTP/1.1\r\nhost: b\r\n" + raw)
+                assert await wire.answer() in statuses
+                wire.writer.close()
+                assert await program.post(http, message(n=number)) == 200
+            wire = await connect()
+            await wire.say(
+                b"POST /webhooks/acme HTTP/1.1\r\nx: " + b"x" * HEAD_BYTES_MAX + b"\r\n\r\n"
+            )
+            assert await wire.answer() in (431, 0)
+            wire.writer.close()
+            counts = (await http.get(f"{program.url}/counts")).json()
+            assert counts["accepted"] == len(TRICKS)
+            assert set(counts["refused_by_reason"]) <= {
+                "malformed",
+                "disconnected",
+                "signature",
+                "head",
+            }
+            metrics = (await http.get(f"{program.url}/metrics")).text
+            assert 'sealwax_bridge_refused_total{reason="malformed"}' in metrics
+        finally:
+            for wire in silent:
+                wire.writer.close()
+            program.process.terminate()
+            said = await program.said(program.process)
+            await program.process.wait()
+    assert "Traceback" not in said
