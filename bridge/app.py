@@ -98,10 +98,11 @@ class BridgeApp:
         if scope["type"] != "http":
             return
         try:
-            if _path(scope)[:1] == ["sessions"]:
-                await self._session(scope, send)
+            parts = _path(scope)
+            if parts[:1] == ["sessions"]:
+                await self._session(parts[1:], scope, send)
                 return
-            status, answer = await self._answer(scope, receive)
+            status, answer = await self._answer(parts, scope, receive)
         except _Stop as stop:
             self.refused[stop.reason] += 1
             status, answer = stop.status, {"refused": stop.reason}
@@ -118,9 +119,9 @@ class BridgeApp:
         elif status:
             await _send(send, status, json.dumps(answer).encode(), b"application/json")
 
-    async def _session(self, scope: Scope, send: Send) -> None:
+    async def _session(self, parts: Sequence[str], scope: Scope, send: Send) -> None:
         query: bytes = scope.get("query_string", b"")
-        page = await self._sessions(scope["method"], _path(scope)[1:], query)
+        page = await self._sessions(scope["method"], parts, query)
         if page.refused:
             self.refused[page.refused] += 1
         headers = [(name.encode(), value.encode()) for name, value in page.headers]
@@ -129,8 +130,10 @@ class BridgeApp:
         await send({"type": "http.response.start", "status": page.status, "headers": headers})
         await send({"type": "http.response.body", "body": page.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any] | str]:
-        method, parts = scope["method"], _path(scope)
+    async def _answer(
+        self, parts: Sequence[str], scope: Scope, receive: Receive
+    ) -> tuple[int, dict[str, Any] | str]:
+        method = scope["method"]
         if parts == ["health"] and method in ("GET", "HEAD"):
             return 200, {"status": "ok", "temporal": "ok" if self._forwarding() else "waiting"}
         if parts == ["counts"] and method in ("GET", "HEAD"):
