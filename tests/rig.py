@@ -273,14 +273,16 @@ async def running(
             return_origins=settings.sessions.return_origins,
         )
 
+        store = open_sweeps(sweeps_file(settings))
+        stack.push_async_callback(store.close)
         looks = AccountActivities(
             store=accounts.ledger.store,
             quota_of=accounts.quota_of,
             every_s=settings.telemetry.quota_every_s,
+            sweeps=store,
+            late_after_s=settings.sweep.late_after_s,
         )
 
-        store = open_sweeps(sweeps_file(settings))
-        stack.push_async_callback(store.close)
         hearing = build_hearing(settings)
         stack.push_async_callback(hearing.close)
         sweeps = build_sweeps(settings, accounts, registry, store, hearing)
