@@ -203,8 +203,7 @@ class Forwarder:
         self._wake_resting()
         most = 3 * self._pace.envelopes_at_once if self._failures == 0 else 1
         room = most - len(self._ready) - len(self._tasks)
-        # Each costs a transaction, so claims are not made and let go one by one.
-        if self._until_resume_s() > 0 or len(self._ready) > most // 6 or room <= 0:
+        if self._until_resume_s() > 0 or len(self._ready) > self._few() or room <= 0:
             return
         if self._done:
             done, self._done = self._done, set()
@@ -218,7 +217,13 @@ class Forwarder:
         with suppress(Exception):
             await self._router.meet(names)
 
+    def _few(self) -> int:
+        """With so few left that are ready, more are claimed: each time costs a transaction."""
+        return self._pace.envelopes_at_once // 2 if self._failures == 0 else 0
+
     def _start(self) -> None:
+        if self._stopping:
+            return
         now = asyncio.get_running_loop().time()
         while self._ready and self._until_resume_s() <= 0 and len(self._tasks) < self._allowed():
             envelope = self._ready.popleft()
@@ -277,7 +282,9 @@ class Forwarder:
         finally:
             del self._tasks[envelope]
             (self._resting if failed else self._done).add(envelope)
-            self._wake.set()
+            self._start()
+            if len(self._ready) <= self._few() or not self.reaching:
+                self._wake.set()
 
     def _failed(self, why: str, envelope: EnvelopeName | None = None) -> None:
         """Hold the envelope back; hold all back where it is not this envelope alone that fails."""
