@@ -252,7 +252,11 @@ class WebhookReader(Protocol):
     """How one provider's webhooks are read, once they are believed. Pure."""
 
     def identify(self, body: bytes) -> WebhookName:
-        """As much as has to be known before it is acknowledged. Raises ``UnreadableWebhook``."""
+        """As much as has to be known before it is acknowledged. Raises ``UnreadableWebhook``.
+
+        Its key is made of what is signed, and never of what counts deliveries. Of a hint it also
+        has what it names: a look too many costs a call, and one too few an event.
+        """
         ...
 
     def read_webhook(self, body: bytes) -> ProviderEvent:

@@ -35,8 +35,9 @@ class Reader:
     def identify(self, body: bytes) -> WebhookName:
         message = self._message(body)
         event = message["event"]
-        # A retry of this provider is stamped anew, so its time is not part of the key.
-        key = keys.event_key(("made-up", message["doc"], event["type"]))
+        # What its MAC covers, and the envelope that it names: two events are never taken for one,
+        # and who has captured one of them can cause one look at each envelope.
+        key = keys.event_key(("made-up", message["doc"], event["type"], event["time"]))
         return WebhookName(key, event["type"], "account-1", message["doc"])
 
     def read_webhook(self, body: bytes) -> ProviderEvent:
@@ -49,7 +50,7 @@ class Reader:
     def _message(self, body: bytes) -> dict[str, Any]:
         try:
             message: dict[str, Any] = json.loads(body)
-            message["event"]["type"], message["doc"], message["status"]
+            message["event"]["type"], message["event"]["time"], message["doc"], message["status"]
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableWebhook("no message of the made-up provider") from error
         return message
