@@ -24,6 +24,7 @@ from sealwax.quota_reports import Ask, Close, QuotaView, Seen, Told, Want
 from sealwax.stores.base import StoreError
 from sealwax.stores.quota_base import QuotaStore
 from sealwax.stores.quota_sqlite import open_quota
+from sealwax.stores.sweeps import SqliteSweeps, open_sweeps
 from tests.keys import KEYRING, encrypting
 from worker import SANDBOX
 from workflows.account import AccountWorkflow
@@ -67,6 +68,7 @@ class Shown:
     temporal: Client
     ledger: Ledger
     folder: Path
+    sweeps: SqliteSweeps
     account: str = field(default_factory=lambda: f"a{uuid4().hex[:12]}")
     task_queue: str = field(default_factory=lambda: f"queue-{uuid4().hex[:8]}")
     turn: int = 0
@@ -119,13 +121,15 @@ async def shown(
     client: Client, folder: Path, *, every_s: float = 60.0, account: str = ""
 ) -> AsyncIterator[Shown]:
     """An account with a ledger of its own, and a worker; its workflow is not started yet."""
-    store = open_quota(folder / "quota.db")
+    store, sweeps = open_quota(folder / "quota.db"), open_sweeps(folder / "sweeps.db")
     try:
         ledger = Ledger(store)
-        shows = Shown(encrypting(client), ledger, folder)
+        shows = Shown(encrypting(client), ledger, folder, sweeps)
         if account:
             shows.account = shows.task_queue = account
-        activities = AccountActivities(store=ledger, quota_of=ledger.quota_of, every_s=every_s)
+        activities = AccountActivities(
+            store=ledger, quota_of=ledger.quota_of, every_s=every_s, sweeps=sweeps
+        )
         async with Worker(
             shows.temporal,
             task_queue=shows.task_queue,
@@ -137,3 +141,4 @@ async def shown(
             await shows.handle.terminate()
     finally:
         await store.close()
+        await sweeps.close()
