@@ -62,17 +62,17 @@ class Options:
 
     @property
     def lengths(self) -> parts.Lengths:
-        """Of the parts: those with harms are half as long, but in the long run."""
-        share = 1.0 if self.long else 0.5
+        """Of the parts: those with harms are shorter, but in the long run."""
+        away, killed = (1.0, 1.0) if self.long else (0.4, 0.3)
         base_s = min(5.0, self.seconds / 2)
-        return parts.Lengths(base_s, self.seconds, share * self.seconds, share * self.seconds)
+        return parts.Lengths(base_s, self.seconds, away * self.seconds, killed * self.seconds)
 
     @property
     def listening(self) -> listeners.Lengths:
         """Of what listeners are measured by themselves."""
         part = min(1.0, self.seconds / SECONDS)
         rounds = 5 if self.long else 3 if part == 1 else 1
-        return listeners.Lengths(rounds, max(0.5, 2.0 * part), max(0.5, 4.0 * part))
+        return listeners.Lengths(rounds, max(0.5, 1.5 * part), max(0.5, 4.0 * part))
 
     @property
     def draining(self) -> drain.Sizes:

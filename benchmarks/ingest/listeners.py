@@ -41,7 +41,7 @@ class Lengths:
     """Rounds of the closed loop, seconds of each, and seconds of the slow disk's surge."""
 
     rounds: int = 3
-    closed_s: float = 2.0
+    closed_s: float = 1.5
     surge_s: float = 4.0
 
 

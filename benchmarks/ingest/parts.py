@@ -34,8 +34,8 @@ class Lengths:
 
     base_s: float = 5.0
     surge_s: float = 20.0
-    away_surge_s: float = 10.0
-    kill_surge_s: float = 8.0
+    away_surge_s: float = 8.0
+    kill_surge_s: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)
