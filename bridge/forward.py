@@ -212,7 +212,9 @@ class Forwarder:
         names = await self._journal.claim(self.name, self._now(), self._pace.hold_s, room)
         self._look_s = LOOK_SOON_S if names else min(LOOK_EVERY_S, 2 * self._look_s)
         self._claimed |= dict.fromkeys(names, ends)
-        self._ready.extend(names)
+        # A claim of our own may have ended, and been given to us again, under a signal that hangs.
+        known = {*self._tasks, *self._ready, *self._resting}
+        self._ready.extend(name for name in names if name not in known)
         # Whoever meets trouble here meets it again when its turn comes, and alone.
         with suppress(Exception):
             await self._router.meet(names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,14 @@ import pytest_asyncio
 
 from bridge.forward import Forwarder, Pace
 from sealwax.messages import EventBatch
-from sealwax.stores.base import Journal
+from sealwax.stores.base import EnvelopeName, Journal
 from sealwax.stores.journal import open_journal
 from sealwax.stores.registry import open_registry
 from tests.bridge.deliveries import RecordingSink, message
 from tests.bridge.test_forward import QUICK, Rig
 from tests.keys import KEYRING
+
+Claim = Callable[[str, datetime, float, int], Awaitable[tuple[EnvelopeName, ...]]]
 
 
 @pytest_asyncio.fixture
@@ -114,6 +116,8 @@ async def test_what_a_dead_one_held_passes_on_when_its_claim_ends(
     monkeypatch.setattr(dead, "signal", hang)
     pace = dataclasses.replace(QUICK, hold_s=0.5)
     async with another(rig, tmp_path, dead, pace) as (first, journal):
+        # It is dead, so it claims nothing anew.
+        monkeypatch.setattr(journal, "claim", _once(journal.claim, hanging))
 
         async def release(forwarder: str, envelopes: object) -> None:
             """A process that was killed lets go of nothing."""
@@ -130,6 +134,50 @@ async def test_what_a_dead_one_held_passes_on_when_its_claim_ends(
             task.cancel()
         await asyncio.gather(dying, return_exceptions=True)
     assert (await rig.journal.counts()).delivered == 1
+
+
+def _once(claim: Claim, ended: asyncio.Event) -> Claim:
+    async def claimed(
+        forwarder: str, now: datetime, hold_s: float, limit: int
+    ) -> tuple[EnvelopeName, ...]:
+        return () if ended.is_set() else await claim(forwarder, now, hold_s, limit)
+
+    return claimed
+
+
+async def test_a_signal_that_outlasts_its_claim_is_not_joined_by_another_of_its_own(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forwarder is given its own claim again while the signal hangs: still one at a time."""
+    row = await rig.bound("order-1", "env-a")
+    key = await rig.take(message())
+    sink = RecordingSink()
+    slow, again = asyncio.Event(), 0
+    pace = dataclasses.replace(QUICK, hold_s=0.1)
+    async with another(rig, tmp_path, sink, pace) as (forwarder, journal):
+        real_signal, real_claim = sink.signal, journal.claim
+
+        async def signal(workflow_id: str, batch: EventBatch) -> None:
+            await slow.wait()
+            await real_signal(workflow_id, batch)
+
+        async def claim(
+            forwarder: str, now: datetime, hold_s: float, limit: int
+        ) -> tuple[EnvelopeName, ...]:
+            nonlocal again
+            names = await real_claim(forwarder, now, hold_s, limit)
+            again += len(names)
+            if again >= 3:
+                slow.set()
+            return names
+
+        monkeypatch.setattr(sink, "signal", signal)
+        monkeypatch.setattr(journal, "claim", claim)
+        running = asyncio.create_task(forwarder.run())
+        await sink.until(lambda: sink.events(row.workflow_id) == [key])
+        forwarder.stop()
+        await running
+    assert sink.in_flight_max == {row.workflow_id: 1}
 
 
 async def test_what_another_process_appends_is_forwarded_within_moments(
