@@ -6,8 +6,8 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -148,8 +148,8 @@ class Parts:
         )
         async with prepared(job, world.folder / "load") as sending:
             before = cpu_by_program(os.getpid())
-            async with Memory(world.bridge_pid) as memory, asyncio.TaskGroup() as group:
-                backlog = Backlog(world)
+            backlog = Backlog(world)
+            async with Memory(world.bridge_pid) as memory, _together() as group:
                 watching = group.create_task(backlog.watch())
                 happening = group.create_task(happen())
                 task = group.create_task(sending.send())
@@ -173,6 +173,16 @@ class Parts:
             happened=happened,
             cpu_s={name: spent - before.get(name, 0.0) for name, spent in used.items()},
         )
+
+
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group whose first failure is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
 
 
 class Backlog:
