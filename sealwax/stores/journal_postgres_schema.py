@@ -34,8 +34,8 @@ ALTER TABLE sealwax_webhook ALTER sealed SET STORAGE EXTERNAL;
 CREATE INDEX IF NOT EXISTS sealwax_webhook_pending ON sealwax_webhook (id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS sealwax_webhook_pending_of
     ON sealwax_webhook (account, provider_envelope_id, id) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS sealwax_webhook_parked_of
-    ON sealwax_webhook (account, provider_envelope_id, id) WHERE state = 'parked';
+CREATE INDEX IF NOT EXISTS sealwax_webhook_of
+    ON sealwax_webhook (account, provider_envelope_id, id);
 CREATE INDEX IF NOT EXISTS sealwax_webhook_parked
     ON sealwax_webhook (retry_at) WHERE state = 'parked' AND retry_at IS NOT NULL;
 

@@ -13,8 +13,8 @@ from sealwax.stores.base import Retention
 from sealwax.stores.journal_sealing import microseconds
 from sealwax.stores.sqlite import rows
 
-ROWS_PER_STEP = 64
-BYTES_PER_STEP = 1024 * 1024
+ROWS_PER_STEP = 32
+BYTES_PER_STEP = 512 * 1024
 KEYS_PER_STEP = 500
 PAGE_BYTES = 4096
 

@@ -31,8 +31,7 @@ CREATE TABLE IF NOT EXISTS payload (id INTEGER PRIMARY KEY, sealed BLOB NOT NULL
 CREATE INDEX IF NOT EXISTS webhook_pending ON webhook (id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS webhook_pending_of
     ON webhook (account, provider_envelope_id, id) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS webhook_parked_of
-    ON webhook (account, provider_envelope_id, id) WHERE state = 'parked';
+CREATE INDEX IF NOT EXISTS webhook_of ON webhook (account, provider_envelope_id, id);
 CREATE INDEX IF NOT EXISTS webhook_parked
     ON webhook (retry_us) WHERE state = 'parked' AND retry_us IS NOT NULL;
 
@@ -120,7 +119,8 @@ KEPT = _WHOLE.format("(SELECT * FROM webhook WHERE id > ? ORDER BY id LIMIT ?)")
 UNDELIVERED = (
     _WHOLE.format("""(
     SELECT * FROM (
-        SELECT * FROM webhook WHERE state = 'pending' AND account = :account
+        SELECT * FROM webhook INDEXED BY webhook_pending_of
+        WHERE state = 'pending' AND account = :account
             AND provider_envelope_id = :envelope AND id > :after ORDER BY id LIMIT :limit)
     UNION ALL SELECT * FROM (
         SELECT * FROM webhook WHERE state = 'parked' AND account = :account
