@@ -63,8 +63,9 @@ class Sent:
 
     For each event, in the order of their numbers: ``due`` time, ``acked`` time (None: never),
     and how many ``tries`` were made. ``late_ms``: how much after its time each left for the first
-    time, which is the load program's own doing or that of an unanswered listener. ``seconds``: how
-    long was sent; ``ended``: when nothing was waited for any more.
+    time, or until the end where it never did, which is the load program's own doing or that of an
+    unanswered listener. ``seconds``: how long was sent; ``ended``: when nothing was waited for any
+    more.
     """
 
     first: int
@@ -169,7 +170,10 @@ class Load:
             due=self._due or [0.0] * count,
             acked=self._acked[:count],
             tries=self._tries[:count],
-            late_ms=self._late_ms[:count],
+            late_ms=[
+                late if tries else 1000 * (ended - due)
+                for late, tries, due in zip(self._late_ms, self._tries, self._due, strict=False)
+            ],
             statuses=dict(self._statuses),
             seconds=seconds,
             ended=ended,
