@@ -1,4 +1,4 @@
-"""Laws of what a bridge says of forwarding: it is said from the journal, wherever forwarders run."""
+"""Laws of what a bridge says of forwarding: from the journal, wherever the forwarders run."""
 
 from __future__ import annotations
 
