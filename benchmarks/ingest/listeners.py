@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import httpx
+
 from benchmarks.ingest import shim
 from benchmarks.ingest.load import Job, Sent
 from benchmarks.ingest.payloads import invented
@@ -70,7 +72,8 @@ class Listeners:
     async def measured(self, lengths: Lengths) -> dict[str, Any]:
         """Requests per second of each in a closed loop, and their ratios, round by round.
 
-        ``cpu_us_per_event``: processor time of each listener, which a busy machine changes least.
+        ``kept``: webhooks that stand in each journal afterwards. ``cpu_us_per_event``: processor
+        time of each listener, which a busy machine changes least.
         """
         rates: dict[str, list[float]] = {name: [] for name in self._urls}
         spent: dict[str, list[float]] = {name: [] for name in self._urls}
@@ -96,7 +99,13 @@ class Listeners:
             found["ratio_with_slow_disk"] = _ratio(rates[SLOW], rates[VERIFY])
             sent = await self._send(SLOW, phases=((SURGE_PER_S, lengths.surge_s),), patience_s=20.0)
             found["ack_ms_slow_disk"] = spread(latencies_ms(sent))
+        found["kept"] = {name: await self._kept(name) for name in self._urls}
         return found
+
+    async def _kept(self, name: str) -> int:
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            answer = await client.get(f"{self._urls[name]}/counts")
+        return int(answer.raise_for_status().json()["accepted"])
 
     async def _start(self, name: str, module: str, env: Mapping[str, str]) -> None:
         folder = self._folder / name.replace(" ", "-").replace(",", "")

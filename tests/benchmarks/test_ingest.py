@@ -60,6 +60,7 @@ def test_a_short_run_loses_nothing_and_doubles_nothing() -> None:
     assert found["drain_per_second"]["few_envelopes"] > 0
     assert found["drain_per_second"]["all_different"] > 0
     assert found["ratio_to_verify_only"] > 0
+    assert found["kept"]["verify only"] == 0 < found["kept"]["keeping"]
 
 
 def test_what_is_sent_is_authentic_true_and_different() -> None:
