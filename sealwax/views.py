@@ -53,6 +53,11 @@ _ICONS = {
     EnvelopeStatus.REJECTED: "❌",
 }
 
+_REFUSED = (
+    "its business key was used for another envelope, which Temporal has forgotten and the registry"
+    " has not; give each envelope its own key"
+)
+
 
 def snapshot(state: Envelope) -> Snapshot:
     """Everything that an application may want to know of an envelope."""
@@ -97,6 +102,7 @@ def snapshot(state: Envelope) -> Snapshot:
         in_flight=summary(state.in_flight) if state.in_flight else "",
         signing=signing(state),
         attention=state.attention,
+        refused=state.refused,
         question=_question(state),
         contradictions=state.facts.contradictions(),
         archive=state.archive or (),
@@ -316,6 +322,8 @@ def card(state: Envelope) -> str:
         choices = asked.choices.items() if asked else ()
         lines += [f"- `sealwax resolve` with `{choice}`: {what}" for choice, what in choices]
         lines += [""] if choices else []
+    if state.refused:
+        lines += [f"> ⚠️ **The order was refused:** {_REFUSED}", ""]
     for said in state.facts.contradictions():
         lines += [f"> ⚠️ {_plain(said)}", ""]
     waited = waiting_on(state)
