@@ -143,9 +143,11 @@ class Storm:
         self._control = control
         self._options = options
         self._naive = naive
+        self._weather = weather.Weather(control, options.seed)
+        fates = self._weather if options.harm else None
         victims = VICTIMS if options.harm else ()
         self._reaper = Reaper(stack, victims, options.seed, self._heard)
-        self._plays = {ours.name: [Play(ours, control, life) for life in self.lives]}
+        self._plays = {ours.name: [Play(ours, control, life, fates) for life in self.lives]}
         if naive is not None:
             self._plays[naive.name] = [Play(naive, control, life) for life in self.lives]
         self._ours = ours.name
@@ -161,7 +163,7 @@ class Storm:
             if harm:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._reaper.reap(seconds))
-                    group.create_task(weather.blow(self._control, self._options.seed, seconds))
+                    group.create_task(self._weather.blow(seconds))
             else:
                 await asyncio.sleep(seconds)
             tell(f"the storm is over: {dict(self._reaper.kills)} killed")
