@@ -10,7 +10,7 @@ from benchmarks.storms.judge import Harm
 from benchmarks.storms.storm import Result
 from benchmarks.storms.sweep import Swept
 
-KILLS = {"worker": 3, "bridge": 2, "server": 1}
+KILLS = {"worker": 3, "bridge": 2, "server": 1, "connections": 4}
 NAMES = [
     "envelopes",
     "kills",
@@ -42,7 +42,7 @@ def test_the_figures_are_summed_under_their_names():
 
     assert [name for name in found if name != "naive"] == NAMES
     assert (found["envelopes"], found["faults"], found["sweep_points"]) == (20, 14, 2)
-    assert found["kills"] == {"worker": 6, "bridge": 4, "server": 2}
+    assert found["kills"] == {"worker": 6, "bridge": 4, "server": 2, "connections": 8}
     assert (found["lost"], found["stuck"], found["naive"]["lost"]) == (3, 1, 11)
 
 

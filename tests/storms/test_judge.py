@@ -150,7 +150,7 @@ def test_what_is_not_in_effect_or_not_answered_is_lost():
     assert judged(record(held=Held())).lost == len(OPERATIONS)
 
 
-@pytest.mark.parametrize("change", sorted(load.KINDS, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("change", sorted(load.KINDS, key=str))
 def test_every_kind_of_change_that_is_missing_is_lost(change):
     """A ledger of an envelope that was only made and sent has no effect of any of them."""
     life, operation = next(
