@@ -34,6 +34,7 @@ from sealwax.messages import (
     WindowView,
 )
 from sealwax.mutations import described
+from sealwax.patience import held_up
 from sealwax.quota_limits import Klass
 from sealwax.quota_reports import QuotaView
 from sealwax.resolving import question
@@ -263,7 +264,8 @@ def why_queued(state: Envelope, place: int) -> str:
     if state.quota_hold is not None and state.in_flight is None:
         return f"{before}waits for the account's quota until {_when(state.quota_hold.until)}"
     if state.retry_at is not None and state.in_flight is None:
-        return f"{before}the provider could not be asked; next try at {_when(state.retry_at)}"
+        why = held_up(state.failures, state.timing)
+        return f"{before}{why}; next try at {_when(state.retry_at)}"
     return before.removesuffix("; ") or "at work"
 
 
@@ -444,7 +446,8 @@ def _queue_rows(state: Envelope) -> list[str]:
     if state.quota_hold is not None and state.in_flight is None:
         rows += [f"- waits for the account's quota until {_when(state.quota_hold.until)}"]
     if state.retry_at is not None and state.in_flight is None:
-        rows += [f"- next try at {_when(state.retry_at)}"]
+        why = held_up(state.failures, state.timing)
+        rows += [f"- next try at {_when(state.retry_at)}: {why}"]
     rows += [f"- {i}. {_pending(p)}" for i, p in enumerate(state.queue[:5], 1)]
     if len(state.queue) > 5:
         rows += [f"- and {len(state.queue) - 5} more"]

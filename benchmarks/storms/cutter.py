@@ -25,6 +25,7 @@ MODES: tuple[Mode, ...] = ("delay", "cut", "reset", "half_open", "blackhole")
 EVERY_S = (0.3, 1.3)
 DELAY_S = (0.02, 0.3)
 SILENT_S = (1.0, 4.0)
+CLOSED_WITHIN_S = 1.0
 PIECE_BYTES = 65_536
 _RESETS = struct.pack("ii", 1, 0)
 
@@ -48,8 +49,13 @@ class Connection:
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for _, writer in (self._client, self._server):
                 writer.close()
+                # What is still to be said may find nobody who reads it.
+                with suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(CLOSED_WITHIN_S):
+                        await writer.wait_closed()
 
     def harm(self, mode: Mode, draw: random.Random) -> None:
         """Do this to it, at once."""
@@ -98,6 +104,7 @@ class Cutter:
         self.harmed: Counter[Mode] = Counter()
         self._draw = random.Random(f"storm-cutter:{seed}")
         self._carried: list[set[Connection]] = []
+        self._working: set[asyncio.Task[None]] = set()
         self._closing = AsyncExitStack()
 
     @property
@@ -109,8 +116,9 @@ class Cutter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.calm()
         await self._closing.aclose()
+        self.calm()
+        await asyncio.gather(*self._working, return_exceptions=True)
 
     async def between(self, address: str) -> str:
         """The address of a new proxy to this one; both are ``host:port``."""
@@ -118,18 +126,23 @@ class Cutter:
         carried: set[Connection] = set()
         self._carried.append(carried)
 
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def carry(client: Ends) -> None:
             try:
                 server = await asyncio.open_connection(host, int(port))
             except OSError:
-                writer.transport.abort()
+                client[1].transport.abort()
                 return
-            connection = Connection((reader, writer), server)
+            connection = Connection(client, server)
             carried.add(connection)
             try:
                 await connection.last()
             finally:
                 carried.discard(connection)
+
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(carry((reader, writer)))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
 
         listening = await asyncio.start_server(accepted, "127.0.0.1", 0)
         self._closing.callback(listening.close)

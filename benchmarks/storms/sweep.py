@@ -142,13 +142,16 @@ class Sweep:
         return [*map(Point, names), *(Point("", length) for length in forced)]
 
     async def crossed(self, most: int | None = None, seed: int = 0) -> list[Point]:
-        """Every point of lives in short runs; with ``most`` so many of them, drawn by the seed."""
+        """Every point of lives in short runs; with ``most`` so many, of one length, both drawn."""
+        draw = random.Random(f"sweep-crossed:{seed}")
+        lengths = CROSSED if most is None else (draw.choice(CROSSED),)
+        names = await asyncio.gather(*(self._rehearsed(length) for length in lengths))
         points = [
-            Point(name, length) for length in CROSSED for name in await self._rehearsed(length)
+            Point(name, length)
+            for length, held in zip(lengths, names, strict=True)
+            for name in held
         ]
-        if most is None or most >= len(points):
-            return points
-        return random.Random(f"sweep-crossed:{seed}").sample(points, most)
+        return points if most is None else draw.sample(points, min(most, len(points)))
 
     async def _rehearsed(self, history_events_max: int) -> list[str]:
         """The points of a life without a death, in runs of that length (0: in one)."""

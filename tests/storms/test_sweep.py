@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from benchmarks.storms import sweep
 
 SEED = 5
 MISSED_MAX = 0.2
-CROSSED = 30
+CROSSED = 20
 """So many of the crossed points, drawn anew each time; `make storms` lives all of them."""
 
 
@@ -26,7 +27,8 @@ async def test_a_death_at_any_point_of_a_life_costs_time_alone(tmp_path: Path):
     drawn = random.SystemRandom().randrange(10_000)
     print(f"crossed points drawn by {drawn}")
     async with sweep.world(tmp_path, SEED) as sweeping:
-        points = await sweeping.points() + await sweeping.crossed(CROSSED, drawn)
+        found = await asyncio.gather(sweeping.points(), sweeping.crossed(CROSSED, drawn))
+        points = [point for points in found for point in points]
         swept = await sweeping.run(points)
 
     kinds = {name.partition("#")[0] for name in swept.reached}
