@@ -111,8 +111,9 @@ class Play:
         unknown meaning, which may as well be the mail's: a reminder's.
         """
         assert self._weather is not None
+        await self._weather.lose(envelope_id, MAIL_AGAIN)
+        losing = asyncio.create_task(self._weather.lost(envelope_id))
         asking = asyncio.create_task(self._asked(operation, 0.0))
-        losing = asyncio.create_task(self._weather.lose_one(envelope_id, MAIL_AGAIN))
         try:
             await asyncio.wait((asking, losing), return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():

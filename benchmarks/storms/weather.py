@@ -109,15 +109,18 @@ class Weather:
         finally:
             await self._change(CALM)
 
-    async def lose_one(self, envelope_id: str, operation: str) -> None:
-        """Lose the envelope's next request of this operation; return when it is lost.
+    async def lose(self, envelope_id: str, operation: str) -> None:
+        """Have the envelope's next request of this operation lost.
 
         A change of the faults forgets what a plan has struck, so it may strike once more then.
         """
         plan = {"operation": operation, "mode": "drop_before_commit", "times": 1}
         self._meant[envelope_id] = {**plan, "envelope": envelope_id}
+        await self._change(self._harms)
+
+    async def lost(self, envelope_id: str) -> None:
+        """Return when it is lost."""
         try:
-            await self._change(self._harms)
             # The provider can only be asked again.
             while not await self._struck(envelope_id):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_EVERY_S)

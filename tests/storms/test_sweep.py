@@ -17,7 +17,7 @@ CROSSED = 20
 
 
 @pytest.mark.server
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_a_death_at_any_point_of_a_life_costs_time_alone(tmp_path: Path):
     """Killed by SIGKILL before and after each task, before and after each call and in between,
     with a new run at every length of history, and with both at once: each effect stands once, and
