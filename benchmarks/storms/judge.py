@@ -125,11 +125,14 @@ def _judge_life(
     reason = divergence(life, record, truth)
     count("divergent_states", reason, int(bool(reason)))
     held = record.held
-    harm.undecidable = int(record.undecidable)
+    asked = bool(record.asked)
+    harm.undecidable = int(
+        record.undecidable == "yes" or (record.undecidable == "perhaps" and asked)
+    )
     waits = [held.attention] if held.attention and not held.ended else []
-    if record.asked or waits:
+    if asked or waits:
         count("needs_attention", "; ".join([*record.asked, *waits]))
-    elif record.undecidable:
+    elif record.undecidable == "yes":
         count(
             "divergent_states", "nothing could tell what became of a request, and nobody was asked"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +27,10 @@ FINAL = ("completed", "declined", "voided", "deleted")
 AGAIN_S = (0.2, 0.6)
 LOOK_EVERY_S = 0.3
 TROUBLES_MAX = 20
+UNSETTLED_S = 6.0
+"""Within this time after it was begun no call is taken for one that did not land: its deadline and
+the settle time are longer (`storm.TIMING`)."""
+
 MAIL_AGAIN = "Recipients_PutRecipients"
 """The provider's operation that mails one recipient again."""
 
@@ -117,9 +122,11 @@ class Play:
         try:
             await asyncio.wait((asking, losing), return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
-                await losing
+                lost_at = await losing
                 await self._control.remind(envelope_id)
-                self.record.undecidable = True
+                # Where we were too slow, somebody may have looked before the reminder.
+                in_time = time.monotonic() - lost_at < UNSETTLED_S
+                self.record.undecidable = "yes" if in_time else "perhaps"
                 await self._answered_by_a_person(envelope_id, operation, asking)
             await asking
         finally:

@@ -42,12 +42,13 @@ class Record:
     """One life as its callers lived it. ``jobs`` counts the answered ones; ``answers`` holds
     every answer by operation id.
 
-    ``undecidable``: the provider's faults were such that nothing could tell what became of a
-    request. ``asked``: the questions that a person answered.
+    ``undecidable``: whether the provider's faults were such that nothing could tell what became of
+    a request; "perhaps" where they came too late to be sure. ``asked``: the questions that a person
+    answered.
     """
 
     jobs: int = 0
-    undecidable: bool = False
+    undecidable: Literal["no", "yes", "perhaps"] = "no"
     asked: list[str] = field(default_factory=list)
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     held: Held = field(default_factory=Held)

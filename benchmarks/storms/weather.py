@@ -118,12 +118,14 @@ class Weather:
         self._meant[envelope_id] = {**plan, "envelope": envelope_id}
         await self._change(self._harms)
 
-    async def lost(self, envelope_id: str) -> None:
-        """Return when it is lost."""
+    async def lost(self, envelope_id: str) -> float:
+        """Wait until it is lost; a time of the monotonic clock before which it was not."""
         try:
-            # The provider can only be asked again.
-            while not await self._struck(envelope_id):  # noqa: ASYNC110
+            looked_at = time.monotonic()
+            while not await self._struck(envelope_id):
+                looked_at = time.monotonic()
                 await asyncio.sleep(LOOK_EVERY_S)
+            return looked_at
         finally:
             del self._meant[envelope_id]
 

@@ -186,13 +186,15 @@ def test_a_document_that_came_and_went_without_a_trace_is_lost():
 
 def test_who_is_asked_where_the_faults_leave_nothing_to_tell_is_no_harm():
     """And who is asked elsewhere is, as is going on without asking."""
-    asked = judged(record(asked=["landed?"], undecidable=True), truth())
+    asked = judged(record(asked=["landed?"], undecidable="yes"), truth())
     in_vain = judged(record(asked=["landed?"]), truth())
-    guessed = judged(record(undecidable=True), truth())
+    guessed = judged(record(undecidable="yes"), truth())
+    late = [judged(record(asked=a, undecidable="perhaps"), truth()) for a in ([], ["landed?"])]
 
     assert (asked.total, asked.needs_attention, asked.undecidable) == (0, 1, 1)
     assert (in_vain.total, in_vain.needs_attention) == (1, 1)
     assert (guessed.total, guessed.divergent_states) == (1, 1)
+    assert [(h.total, h.needs_attention) for h in late] == [(0, 0), (0, 1)]
 
 
 @pytest.mark.parametrize(

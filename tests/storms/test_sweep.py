@@ -12,7 +12,7 @@ from benchmarks.storms import sweep
 
 SEED = 5
 MISSED_MAX = 0.2
-CROSSED = 20
+CROSSED = 12
 """So many of the crossed points, drawn anew each time; `make storms` lives all of them."""
 
 
