@@ -104,6 +104,28 @@ async def test_a_forgotten_envelope_keeps_its_business_key(house: rig.Rig):
     assert len(after["envelopes"]) == 1
 
 
+async def test_an_envelope_whose_workflow_was_ended_from_outside_is_taken_up_again(
+    house: rig.Rig,
+):
+    """Asked for again it is the same envelope; nothing is sent twice, and another order gets none."""
+    envelope = await house.create("forgotten-ended")
+    sent = await envelope.wait("sent", timeout_s=30)
+    await house.temporal.get_workflow_handle(envelope.workflow_id).terminate("by mistake")
+    before = await house.desk.ledger()
+
+    other = await house.create("forgotten-ended", subject="Another contract")
+    told = await refusal(other.wait("sent", timeout_s=30))
+    again = await house.create("forgotten-ended")
+    adopted = await again.wait("sent", timeout_s=30)
+    after = await house.desk.ledger()
+    await again.void("Withdrawn")
+
+    assert told is RefusalCode.BUSINESS_KEY_REUSED
+    assert adopted.provider_envelope_id == sent.provider_envelope_id
+    assert (after["writes"], after["mails"]) == (before["writes"], before["mails"])
+    assert [e["status"] for e in await house.desk.envelopes()] == ["voided"]
+
+
 async def refusal(asked: Awaitable[Any]) -> RefusalCode:
     """The code with which this is refused."""
     with pytest.raises(Refusal) as caught:
