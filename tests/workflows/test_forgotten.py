@@ -107,7 +107,7 @@ async def test_a_forgotten_envelope_keeps_its_business_key(house: rig.Rig):
 async def test_an_envelope_whose_workflow_was_ended_from_outside_is_taken_up_again(
     house: rig.Rig,
 ):
-    """Asked for again it is the same envelope; nothing is sent twice, and another order gets none."""
+    """Asked for again it is the same envelope, nothing is sent twice; another order gets none."""
     envelope = await house.create("forgotten-ended")
     sent = await envelope.wait("sent", timeout_s=30)
     await house.temporal.get_workflow_handle(envelope.workflow_id).terminate("by mistake")
