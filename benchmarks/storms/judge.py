@@ -38,7 +38,8 @@ class Harm:
     another id, status or recipients than the ledger holds, or whose callers were told what is not
     so (two answers to one operation that differ, a refusal of what is in effect), or whose content
     is not what the applied requests come to. ``needs_attention``: envelopes that wait for a
-    person. ``stuck``: envelopes that are neither ended nor waiting for a person.
+    person. ``stuck``: envelopes that are neither ended nor waiting for a person. ``unreplayable``:
+    stored runs that no worker can go on with (``benchmarks.storms.replays``).
 
     ``why`` has a line for each, in words, and is no part of the figures.
     """
@@ -51,6 +52,7 @@ class Harm:
     stuck: int = 0
     needs_attention: int = 0
     orphan_drafts: int = 0
+    unreplayable: int = 0
     why: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, int]:
