@@ -16,9 +16,7 @@ from benchmarks.storms.judge import Harm
 from sealwax.connection import connect
 from sealwax.payloads import client_options
 from sealwax.settings import load_settings
-from worker import SANDBOX
-from workflows.account import AccountWorkflow
-from workflows.envelope import EnvelopeWorkflow
+from worker import SANDBOX, WORKFLOWS
 
 WHY_MAX = 300
 
@@ -32,7 +30,7 @@ async def replayed(settings: Path) -> Harm:
     keyring = given.keyring()
     client = await connect(given.temporal, keyring)
     replayer = Replayer(
-        workflows=[EnvelopeWorkflow, AccountWorkflow],
+        workflows=WORKFLOWS,
         workflow_runner=SANDBOX,
         # Without it, a workflow that a busy machine holds up for two seconds counts as failed.
         debug_mode=True,
