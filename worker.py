@@ -42,6 +42,8 @@ GRACEFUL_S = 10
 STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a task waits for the worker that has the workflow cached; a killed worker costs this."""
 
+WORKFLOWS = [EnvelopeWorkflow, AccountWorkflow]
+
 SANDBOX = PunctualRunner(
     SandboxedWorkflowRunner(
         SandboxRestrictions.default.with_passthrough_modules("sealwax", "activities")
@@ -56,7 +58,7 @@ def build_worker(
     return Worker(
         client,
         task_queue=settings.temporal.task_queue,
-        workflows=[EnvelopeWorkflow, AccountWorkflow],
+        workflows=WORKFLOWS,
         activities=[
             activities.register,
             activities.create,

@@ -41,6 +41,7 @@ class Harm:
     is not what the applied requests come to; also those that went on without a person where nothing
     could tell what became of a request. ``needs_attention``: envelopes that asked a person, or wait
     for one at the end. ``stuck``: envelopes that are neither ended nor waiting for a person.
+    ``unreplayable``: stored runs that no worker can go on with (``benchmarks.storms.replays``).
 
     ``undecidable`` counts the envelopes that the provider's faults made such that a person has to
     be asked, and is no harm. ``why`` has a line for each harm, in words. Neither is a figure.
@@ -55,6 +56,7 @@ class Harm:
     needs_attention: int = 0
     orphan_drafts: int = 0
     undecidable: int = 0
+    unreplayable: int = 0
     why: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, int]:

@@ -24,6 +24,7 @@ from benchmarks.storms.judge import Harm, judge
 from benchmarks.storms.kills import Reaper, Victim
 from benchmarks.storms.play import Play
 from benchmarks.storms.record import Record
+from benchmarks.storms.replays import replayed
 from benchmarks.storms.sides import Application, NaiveApplication, SealwaxApplication
 from demo import stage, temporal_dev
 from demo.control import Control
@@ -128,7 +129,9 @@ async def run(options: Options, worker: Program | None = None) -> Result:
                     async with _naive_side(control, provider, folder, options) as (naive, naive_id):
                         storm = Storm(stack, control, cutter, options, ours, naive)
                         await storm.blow()
-                        return await storm.judged(tenant.account_id, naive_id)
+                        result = await storm.judged(tenant.account_id, naive_id)
+                        result.ours.add(await replayed(places.settings))
+                        return result
 
 
 class Storm:

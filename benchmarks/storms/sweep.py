@@ -29,6 +29,7 @@ from benchmarks.storms import doomed
 from benchmarks.storms.judge import Harm, judge
 from benchmarks.storms.play import Play
 from benchmarks.storms.record import Record
+from benchmarks.storms.replays import replayed
 from benchmarks.storms.sides import SealwaxApplication
 from benchmarks.storms.storm import CLOCK, SESSIONS
 from demo import stage, workload
@@ -175,6 +176,7 @@ class Sweep:
         await self._control.flush_webhooks(10)
         ledger = await self._control.ledger(self._account_id)
         swept.harm = judge(self._lives, self._records, ledger)
+        swept.harm.add(await replayed(self._settings))
         swept.seconds = time.monotonic() - began
         return swept
 

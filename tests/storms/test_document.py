@@ -24,6 +24,7 @@ NAMES = [
     "stuck",
     "needs_attention",
     "orphan_drafts",
+    "unreplayable",
     "undecidable",
     "seed",
 ]
