@@ -51,6 +51,8 @@ GRACEFUL_S = 10
 STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a task waits for the worker that has the workflow cached; a killed worker costs this."""
 
+WORKFLOWS = [EnvelopeWorkflow, AccountWorkflow, SweepWorkflow]
+
 SANDBOX = PunctualRunner(
     SandboxedWorkflowRunner(
         SandboxRestrictions.default.with_passthrough_modules("sealwax", "activities")
@@ -69,7 +71,7 @@ def build_worker(
     return Worker(
         client,
         task_queue=settings.temporal.task_queue,
-        workflows=[EnvelopeWorkflow, AccountWorkflow, SweepWorkflow],
+        workflows=WORKFLOWS,
         activities=[
             activities.register,
             activities.create,

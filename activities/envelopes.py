@@ -82,10 +82,14 @@ class Target(Message):
 
 
 class RegisterInput(Target):
-    """Input of ``register``. ``first_run_id``: of the first of the workflow's runs."""
+    """Input of ``register``. ``first_run_id``: of the first of the workflow's runs.
+
+    ``order_digest``: what tells its order from another (``messages.order_digest``).
+    """
 
     call: Register
     first_run_id: str = ""
+    order_digest: str = ""
 
 
 class CreateInput(Target):
@@ -263,6 +267,7 @@ class EnvelopeActivities:
             workflow_id=given.workflow_id,
             provider=identity.provider,
             run_id=given.first_run_id,
+            order_digest=given.order_digest,
         )
         earlier = row.run_id != given.first_run_id
         return Registered(
@@ -274,6 +279,7 @@ class EnvelopeActivities:
             rules=self._rules,
             return_origins=self._return_origins,
             capabilities=identity.capabilities,
+            reused=row.order_digest not in ("", given.order_digest),
         )
 
     async def _create(self, given: CreateInput) -> Applied:

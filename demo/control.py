@@ -71,6 +71,14 @@ class Control:
         """Change the provider's harms."""
         await self._ask("PATCH", "/harms", harms)
 
+    async def harms(self) -> dict[str, Any]:
+        """The provider's harms, with what each plan has struck."""
+        return await self._ask("GET", "/harms")
+
+    async def remind(self, envelope_id: str) -> None:
+        """A reminder of the envelope falls due. Raises ControlRefused where it has none."""
+        await self._ask("POST", f"/envelopes/{envelope_id}/remind", {})
+
     async def act(self, envelope_id: str, recipient_id: str, act: Act) -> bool:
         """Do what a recipient does; False where it is not their turn or no longer possible."""
         path = f"/envelopes/{envelope_id}/recipients/{recipient_id}/{act}"

@@ -9,20 +9,18 @@ count needs to know neither client's ways of marking envelopes.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from demo import workload
-from demo.contracts.render import pdf_path
-from demo.workload import Change, Life, Request
+from demo.standing import as_intended, recipients, stands
+from demo.workload import Life, Request
 
 Truth = Mapping[str, Any]
 
 _NOT_SENT = ("created", "deleted")
-_TYPES = {True: "signer", False: "carboncopy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,66 +139,11 @@ def missing(life: Life, ledger: Mapping[str, Any], belief: Belief | None) -> tup
     )
 
 
-def stands(life: Life, change: Change, truth: Truth) -> bool:
-    """Whether a change's effect stands in the ledger's record of the envelope."""
-    match change:
-        case workload.AddDocument(document_id, contract):
-            return _documents(truth).get(document_id) == contract_sha256(contract)
-        case workload.ChangeSubject(subject):
-            return bool(truth["emailSubject"] == subject)
-        case workload.ChangeMessage(message):
-            return bool(truth["emailBlurb"] == message)
-        case workload.AddParty(party):
-            return party.email in _recipients(truth)
-        case workload.PlaceFields(role, fields):
-            held = _recipients(truth).get(life.party(role).email)
-            return held is not None and {f.label for f in fields} <= _labels(held)
-        case workload.Reorder(role, order):
-            held = _recipients(truth).get(life.party(role).email)
-            return held is not None and int(held["routingOrder"]) == order
-        case workload.Rename(role, name):
-            held = _recipients(truth).get(life.party(role).email)
-            return held is not None and bool(held["name"] == name)
-        case workload.Send():
-            return bool(truth["status"] not in _NOT_SENT)
-        case workload.Void(reason):
-            return bool(truth["status"] == "voided" and truth["voidedReason"] == reason)
-
-
-def as_intended(life: Life, truth: Truth) -> bool:
-    """Whether the envelope ended with the status and the content that the workload intends."""
-    want = workload.intended(life)
-    recipients = _recipients(truth)
-    documents = {number: contract_sha256(name) for number, name in want.documents.items()}
-    return (
-        truth["status"] == want.status
-        and truth["emailSubject"] == want.subject
-        and truth["emailBlurb"] == want.message
-        and _documents(truth) == documents
-        and len(truth["recipients"]) == len(want.parties)
-        and recipients.keys() == want.parties.keys()
-        and all(
-            held["name"] == party.name
-            and held["type"] == _TYPES[party.signs]
-            and int(held["routingOrder"]) == party.order
-            and _labels(held) == want.fields.get(email, frozenset())
-            and (want.status != "completed" or held["status"] == "completed")
-            for email, party in want.parties.items()
-            for held in (recipients[email],)
-        )
-    )
-
-
-def contract_sha256(contract: str) -> str:
-    """Digest of a contract's PDF, in hex."""
-    return hashlib.sha256(pdf_path(contract).read_bytes()).hexdigest()
-
-
 def _by_key(lives: Sequence[Life], truths: Sequence[Truth]) -> dict[str, list[Truth]]:
     key_of = {life.party(workload.BUYER).email: life.key for life in lives}
     by_key: dict[str, list[Truth]] = {life.key: [] for life in lives}
     for truth in truths:
-        for email in _recipients(truth).keys() & key_of.keys():
+        for email in recipients(truth).keys() & key_of.keys():
             by_key[key_of[email]].append(truth)
     return by_key
 
@@ -211,15 +154,3 @@ def _the_one(truths: Sequence[Truth], belief: Belief | None) -> Truth | None:
         return next((t for t in truths if t["envelopeId"] == belief.envelope_id), None)
     sent = [t for t in truths if t["status"] not in _NOT_SENT]
     return next(iter([*sent, *truths]), None)
-
-
-def _recipients(truth: Truth) -> dict[str, Mapping[str, Any]]:
-    return {recipient["email"]: recipient for recipient in truth["recipients"]}
-
-
-def _documents(truth: Truth) -> dict[int, str]:
-    return {int(document["documentId"]): document["sha256"] for document in truth["documents"]}
-
-
-def _labels(recipient: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(tab["tabLabel"] for tab in recipient["tabs"])

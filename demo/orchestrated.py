@@ -16,6 +16,7 @@ from sealwax.blobs import BlobStore
 from sealwax.client import DocumentFile, EnvelopeClient, EnvelopeHandle
 from sealwax.definition import Recipient, RecipientKind, Refusal, Tab, TabKind
 from sealwax.messages import MutationResult, Snapshot
+from sealwax.mutations import UpdateRecipient
 
 _CREATED_WITHIN_S = 60.0
 _CHANGED_WITHIN_S = 60.0
@@ -105,8 +106,39 @@ def requested(
             return envelope.update_recipient(role, name=name, operation_id=op)
         case workload.Send():
             return envelope.send(op)
+        case workload.Discard():
+            return envelope.discard(op)
         case workload.Void(reason):
             return envelope.void(reason, op)
+        case _:
+            return _rarely_requested(envelope, change, op)
+
+
+def _rarely_requested(
+    envelope: EnvelopeHandle, change: Change, op: str | None
+) -> Awaitable[MutationResult]:
+    match change:
+        case workload.ReplaceDocument(document_id, contract):
+            return envelope.replace_document(document_id, contract_file(contract), op)
+        case workload.RemoveDocument(document_id):
+            return envelope.remove_documents(document_id, operation_id=op)
+        case workload.RemoveParty(role):
+            return envelope.remove_recipients(role, operation_id=op)
+        case workload.RenameAll(names):
+            renamed = (UpdateRecipient(role, name=name) for role, name in names)
+            return envelope.correct(*renamed, operation_id=op)
+        case workload.Readdress(role, email):
+            return envelope.update_recipient(role, email=email, operation_id=op)
+        case workload.Remind(first, every):
+            return envelope.set_reminders(first, every, op)
+        case workload.Expire(after, warn):
+            return envelope.set_expiration(after, warn, op)
+        case workload.Label(values, remove):
+            return envelope.set_custom_fields(dict(values), remove=remove, operation_id=op)
+        case workload.Resend(role):
+            return envelope.resend(role, operation_id=op)
+        case _:
+            raise AssertionError(f"{change} is requested elsewhere")
 
 
 def contract_file(contract: str) -> DocumentFile:

@@ -234,6 +234,8 @@ def _thing(change: Change) -> str:
             return "being sent"
         case workload.Void():
             return "being voided"
+        case _:
+            return f"what {type(change).__name__} asked for"
 
 
 def write_svg(table: Table, path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ BRIDGE_PORT_PREFERRED = 8787
 CODEC_PORT_PREFERRED = 8788
 
 _WEBHOOKS_WITHIN_S = 15.0
+
+Between = Callable[[str], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,12 @@ async def naive_side(control: Control, folder: Path) -> AsyncIterator[tuple[Naiv
         yield side, tenant
 
 
+async def through(between: Between | None, url: str) -> str:
+    """A URL that leads where this one does, by another address where there is one between."""
+    scheme, _, address = url.partition("://")
+    return f"{scheme}://{await between(address)}" if between else url
+
+
 async def start_sealwax(
     stack: Stack,
     control: Control,
@@ -213,11 +221,13 @@ async def start_sealwax(
     sessions: Mapping[str, float] | None = None,
     timing: Mapping[str, float] = stage.TIMING,
     scale: float = stage.SCALE,
+    between: Between | None = None,
 ) -> tuple[tuple[SealwaxSide, Tenant], Addresses]:
     """Temporal, bridge and worker started in `stack`, and a client of them.
 
     `sessions`: settings of signing sessions, for a provider whose clock is not the usual one.
     `timing`: how patient envelopes are. `scale`: of the provider's windows, as it has them.
+    `between`: gives each address that programs reach each other by another that leads there.
     """
     tenant = stage.new_tenant(stage.ACCOUNT)
     await stage.admit(control, tenant, "Sealwax")
@@ -225,12 +235,14 @@ async def start_sealwax(
     server = await start_temporal(
         stack, search_attributes=SEARCH_ATTRIBUTES, codec_endpoint=codec.endpoint
     )
+    bridge_port = free_port(BRIDGE_PORT_PREFERRED, taken=codec.port)
     path = stage.write_settings(
         folder,
         tenant,
-        simulator=control.url,
-        temporal=server.address,
-        bridge_port=free_port(BRIDGE_PORT_PREFERRED, taken=codec.port),
+        simulator=await through(between, control.url),
+        temporal=await between(server.address) if between else server.address,
+        bridge_port=bridge_port,
+        public_url=await through(between, f"http://127.0.0.1:{bridge_port}"),
         codec=codec,
         ui_url=server.ui_url,
         sessions=sessions,

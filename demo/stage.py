@@ -64,7 +64,7 @@ folder = "{storage}"
 [bridge]
 host = "127.0.0.1"
 port = {bridge_port}
-public_url = "http://127.0.0.1:{bridge_port}"
+public_url = "{public_url}"
 
 [encryption]
 current = "{encryption_key_id}"
@@ -153,11 +153,13 @@ def write_settings(
     sessions: Mapping[str, float] | None = None,
     timing: Mapping[str, float] = TIMING,
     scale: float = SCALE,
+    public_url: str = "",
 ) -> Path:
     """Write Sealwax's settings and the secrets that they name; returns the settings' path.
 
     `sessions`: what is believed of the provider's sessions where its clock is not the usual one.
-    `timing`: how patient envelopes are. `scale`: of the provider's windows.
+    `timing`: how patient envelopes are. `scale`: of the provider's windows. `public_url`: where the
+    bridge is reached, unless by its own port.
     """
     write_secret(folder / _KEY_FILE, tenant.private_key_pem)
     write_secret(folder / _HMAC_FILE, tenant.hmac_key)
@@ -170,6 +172,7 @@ def write_settings(
             temporal=temporal,
             storage=STORAGE,
             bridge_port=bridge_port,
+            public_url=public_url or f"http://127.0.0.1:{bridge_port}",
             account=ACCOUNT,
             account_id=tenant.account_id,
             simulator=simulator,

@@ -8,19 +8,20 @@ them can stand at the end, and each leaves a mark of its own in the provider's l
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypedDict
 
 from demo.contracts.render import MUTUAL_NDA, SERVICES_AGREEMENT, TITLES
 
-Ending = Literal["completed", "declined", "voided"]
+Ending = Literal["completed", "declined", "voided", "deleted"]
 FieldKind = Literal["sign_here", "date_signed", "text"]
 
 BUYER, SELLER, WITNESS = "buyer", "seller", "witness"
-AUDITOR, ARCHIVIST = "auditor", "archivist"
-MAIN_DOCUMENT_ID, APPENDIX_DOCUMENT_ID = 1, 2
+AUDITOR, ARCHIVIST, OBSERVER = "auditor", "archivist", "observer"
+MAIN_DOCUMENT_ID, APPENDIX_DOCUMENT_ID, ANNEX_DOCUMENT_ID = 1, 2, 3
 
 _ENDINGS: Mapping[int, Ending] = {2: "voided", 11: "declined"}
 _ENDINGS_PERIOD = 20
@@ -108,6 +109,79 @@ class Rename:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceDocument:
+    """Put another contract in the place of a document."""
+
+    document_id: int
+    contract: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDocument:
+    """Take a document out that was added before."""
+
+    document_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveParty:
+    """Take a party out that was added before."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenameAll:
+    """Correct the names of several parties at once, by role."""
+
+    names: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Readdress:
+    """Correct a party's e-mail address; whose turn it is gets a mail there."""
+
+    role: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """Have those reminded who have not signed."""
+
+    first_after_days: int
+    every_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Give the envelope an end."""
+
+    after_days: int
+    warn_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Set text fields by name, and take others out that were set before."""
+
+    values: tuple[tuple[str, str], ...]
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Mail a party again that is waited on."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Put the draft into the bin instead of sending it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Send the draft."""
 
@@ -127,6 +201,16 @@ Change = (
     | PlaceFields
     | Reorder
     | Rename
+    | ReplaceDocument
+    | RemoveDocument
+    | RemoveParty
+    | RenameAll
+    | Readdress
+    | Remind
+    | Expire
+    | Label
+    | Resend
+    | Discard
     | Send
     | Void
 )
@@ -177,10 +261,23 @@ class Life:
                 return request.change.party
         raise KeyError(role)
 
+    def address(self, role: str) -> str:
+        """The e-mail address of a party as it is at the end."""
+        corrected = [
+            request.change.email
+            for request in self.requests()
+            if isinstance(request.change, Readdress) and request.change.role == role
+        ]
+        return [self.party(role).email, *corrected][-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Intended:
-    """How an envelope is meant to be at the end; documents by id, parties by e-mail address."""
+    """How an envelope is meant to be at the end; documents by id, parties by e-mail address.
+
+    ``reminders`` and ``expiration`` are in days, None where nobody asked for any. ``labels`` has
+    None for a name that is not to be there.
+    """
 
     status: str
     subject: str
@@ -188,6 +285,9 @@ class Intended:
     documents: Mapping[int, str]
     parties: Mapping[str, Party]
     fields: Mapping[str, frozenset[str]]
+    reminders: tuple[int, int] | None = None
+    expiration: tuple[int, int] | None = None
+    labels: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
 
 
 def intended(life: Life) -> Intended:
@@ -197,25 +297,71 @@ def intended(life: Life) -> Intended:
     parties = {party.role: party for party in life.parties}
     fields: dict[str, frozenset[str]] = {}
     for request in life.requests():
-        match request.change:
-            case AddDocument(document_id, contract):
+        change = request.change
+        _change_parties(parties, change)
+        match change:
+            case AddDocument(document_id, contract) | ReplaceDocument(document_id, contract):
                 documents[document_id] = contract
+            case RemoveDocument(document_id):
+                del documents[document_id]
             case ChangeSubject(text):
                 subject = text
             case ChangeMessage(text):
                 message = text
-            case AddParty(party):
-                parties[party.role] = party
             case PlaceFields(role, placed):
-                fields[parties[role].email] = frozenset(field.label for field in placed)
-            case Reorder(role, order):
-                parties[role] = replace(parties[role], order=order)
-            case Rename(role, name):
-                parties[role] = replace(parties[role], name=name)
-            case Send() | Void():
+                fields[role] = frozenset(field.label for field in placed)
+            case _:
                 pass
-    by_email = {party.email: party for party in parties.values()}
-    return Intended(life.ending, subject, message, documents, by_email, fields)
+    return Intended(
+        status=life.ending,
+        subject=subject,
+        message=message,
+        documents=documents,
+        parties={party.email: party for party in parties.values()},
+        fields={parties[role].email: labels for role, labels in fields.items()},
+        **_settings(life),
+    )
+
+
+def _change_parties(parties: dict[str, Party], change: Change) -> None:
+    match change:
+        case AddParty(party):
+            parties[party.role] = party
+        case RemoveParty(role):
+            del parties[role]
+        case Reorder(role, order):
+            parties[role] = replace(parties[role], order=order)
+        case Rename(role, name):
+            parties[role] = replace(parties[role], name=name)
+        case RenameAll(names):
+            for role, name in names:
+                parties[role] = replace(parties[role], name=name)
+        case Readdress(role, email):
+            parties[role] = replace(parties[role], email=email)
+        case _:
+            pass
+
+
+class _Settings(TypedDict, total=False):
+    reminders: tuple[int, int]
+    expiration: tuple[int, int]
+    labels: Mapping[str, str | None]
+
+
+def _settings(life: Life) -> _Settings:
+    held: _Settings = {}
+    labels: dict[str, str | None] = {}
+    for request in life.requests():
+        match request.change:
+            case Remind(first, every):
+                held["reminders"] = (first, every)
+            case Expire(after, warn):
+                held["expiration"] = (after, warn)
+            case Label(values, remove):
+                labels |= {**dict(values), **dict.fromkeys(remove)}
+            case _:
+                pass
+    return {**held, "labels": labels}
 
 
 def make(seed: int, envelopes: int) -> tuple[Life, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sealwax import patience
+from sealwax import keys, patience
 from sealwax.adopting import adopted, not_adopted
 from sealwax.bookkeeping import answered, named, told
 from sealwax.calls import (
@@ -133,6 +133,8 @@ def finished(state: Envelope, call: Call, outcome: Outcome, now: datetime) -> En
             pass
     state = replace(state, retry_at=None, failures={}, attention="", blocked="")
     match outcome:
+        case Registered(reused=True):
+            return _of_another_order(state, now)
         case Registered():
             state = replace(
                 state,
@@ -255,6 +257,16 @@ def _rejected(state: Envelope, call: Call, outcome: Rejected, now: datetime) -> 
         return replace(state, failed_to_create=True)
     # The law had thought it legal, so what we know of the envelope may be out of date.
     return replace(state, refresh_wanted=True)
+
+
+def _of_another_order(state: Envelope, now: datetime) -> Envelope:
+    """The end of an order whose business key names another one's envelope. That one's row in the
+    registry stands as it is, so nothing is closed there."""
+    refusal = keys.reused(state.order.account, state.order.business_key)
+    while state.queue:
+        state = answered(state, "refused", refusal.code, refusal.message)
+    state = replace(state, refused=refusal.code, failed_to_create=True, closed=True, held=())
+    return told(state, now, f"refused: {refusal.message}")
 
 
 def _of_earlier_life(state: Envelope, registered: Registered, now: datetime) -> Envelope:

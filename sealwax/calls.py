@@ -225,6 +225,7 @@ class Registered:
     ``provider_account_id`` is the account as the provider signs it in webhooks.
     ``asked_before``: since when an earlier life of the envelope, of which Temporal knows nothing
     any more, stands in the registry; ``provider_envelope_id`` is set where it had bound one.
+    ``reused``: that life was of another order, so its envelope is none of ours.
     ``return_origins`` lists where signers may be sent after signing, such as
     ``https://app.example.com``.
     """
@@ -237,6 +238,7 @@ class Registered:
     return_origins: tuple[str, ...] = ()
     capabilities: Capabilities = field(default_factory=Capabilities)
     asked_before: datetime | None = None
+    reused: bool = False
     kind: Literal["registered"] = "registered"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
 from temporalio.client import WorkflowHandle
@@ -17,7 +18,7 @@ from sealwax.answers import (
     insist,
     refusal_of,
 )
-from sealwax.definition import Recipient, Tab
+from sealwax.definition import Recipient, Refusal, RefusalCode, Tab
 from sealwax.editing import Change, Expects, edited
 from sealwax.envelope import DuringSession, mutation_digest
 from sealwax.intake import BlobSink, File, stored_documents
@@ -43,6 +44,8 @@ from sealwax.mutations import (
     VoidEnvelope,
 )
 from sealwax.operations import OperationIds
+
+CLOSED_WITHIN_S = 10.0
 
 
 class EnvelopeChanges:
@@ -96,7 +99,8 @@ class EnvelopeChanges:
             operation_id=operation, mutation=mutation, during_session=during_session, **expects
         )
         submit.expected()
-        return _applied(await Asking(self._workflow, submit, timeout_s).result())
+        async with self._told_why_closed():
+            return _applied(await Asking(self._workflow, submit, timeout_s).result())
 
     async def edit(
         self,
@@ -337,8 +341,20 @@ class EnvelopeChanges:
         """
         return await self.mutate(ResendEnvelope(recipient_ids), operation_id, **expects)
 
+    @asynccontextmanager
+    async def _told_why_closed(self) -> AsyncIterator[None]:
+        """That the envelope is closed is no answer where its order was never taken."""
+        try:
+            yield
+        except Refusal as refusal:
+            if refusal.code is RefusalCode.CLOSED:
+                await self._snapshot(Patience(CLOSED_WITHIN_S))
+            raise
+
     async def _snapshot(self, patience: Patience) -> Snapshot:
         found: Snapshot = await self._queried(messages.QUERY_SNAPSHOT, Snapshot, patience)
+        if found.refused:
+            raise keys.reused(self.account, self.key)
         return found
 
     async def _queried(self, query: str, kind: Any, patience: Patience) -> Any:

@@ -152,8 +152,10 @@ class EnvelopeClient:
         ``expiration`` the provider's account decides. ``bulk``: one of many, whose calls to the
         provider let those go first that somebody waits for. Asked again with the same
         content it answers with the same envelope, also from another process; with another
-        content it raises ``Refusal`` (``business_key_reused``). Raises ``Refusal`` before
-        anything starts for what could not be an envelope; ``NoAnswerYet``, ``TemporalRefused``.
+        content it raises ``Refusal`` (``business_key_reused``). Where Temporal has forgotten the
+        envelope, its worker finds that out in the registry: then nothing is made, and whatever is
+        asked through the handle raises it. Raises ``Refusal`` before anything starts for what
+        could not be an envelope; ``NoAnswerYet``, ``TemporalRefused``.
         """
         handle = self.envelope(account, key)
         definition = await stored_definition(
@@ -203,15 +205,11 @@ class EnvelopeClient:
     async def _begin(self, handle: EnvelopeHandle, order: Order, patience: Patience) -> None:
         """Start the workflow of the order, unless it was started with the same one before."""
         start = _checked_size(EnvelopeInput(order=order))
-        digest = order_digest(start)
+        digest = messages.order_digest(order)
         if await insist(lambda: self._started(handle, start, digest), patience):
             return
         if await insist(lambda: self._held_digest(handle), patience) != digest:
-            raise Refusal(
-                RefusalCode.BUSINESS_KEY_REUSED,
-                f"business key {order.business_key} was used for another envelope of"
-                f" {order.account}; give each envelope its own key",
-            )
+            raise keys.reused(order.account, order.business_key)
 
     def envelope(self, account: str, key: str) -> EnvelopeHandle:
         """The handle of an envelope; asks nobody. Raises ``Refusal`` for a key that is none."""
@@ -340,7 +338,10 @@ class EnvelopeClient:
         return await self.sweeps(account, refresh=True)
 
     async def _started(self, handle: EnvelopeHandle, start: EnvelopeInput, digest: str) -> bool:
-        """Start the workflow; False where one of that id was started before."""
+        """Start the workflow; False where one of that id runs, or has come to its end.
+
+        After one that failed or was ended from outside, the registry says what there is.
+        """
         order = start.order
         try:
             await self._temporal.start_workflow(
@@ -348,7 +349,7 @@ class EnvelopeClient:
                 start,
                 id=handle.workflow_id,
                 task_queue=self._task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 memo={MEMO_ORDER_DIGEST: digest},
                 static_summary=f"Envelope {order.business_key} of {order.account}",
@@ -376,16 +377,8 @@ class EnvelopeClient:
                 (start,) = await self._temporal.data_converter.decode(payloads, [EnvelopeInput])
             except (ValueError, RuntimeError):
                 break
-            return order_digest(start)
+            return messages.order_digest(start.order)
         return ""
-
-
-def order_digest(start: EnvelopeInput) -> str:
-    """What tells two orders under one business key apart.
-
-    Defaults are left out, so that a field added later does not make an old order another one.
-    """
-    return keys.digest(("order", start.model_dump_json(exclude_defaults=True)))
 
 
 def list_query(

@@ -141,6 +141,7 @@ class Envelope:
     of each number, ``superseded`` the guids that are no longer anybody's, ``removed`` the numbers
     that we took out, ``absent`` those spoken of that a read does not show. ``changes`` holds what
     fields were before the revisions after ``changes_from``, ``conflicts`` the latest of them told.
+    ``refused``: the order was, as a whole, and nothing was made of it.
     """
 
     order: Order
@@ -155,6 +156,7 @@ class Envelope:
     facts: Facts = field(default_factory=Facts)
     failed_to_create: bool = False
     adopted: bool = False
+    refused: RefusalCode | None = None
     numbers: Mapping[str, str] = field(default_factory=dict)
     incarnations: Mapping[str, str] = field(default_factory=dict)
     superseded: tuple[tuple[str, str], ...] = ()

@@ -74,7 +74,8 @@ class EnvelopeHandle(EnvelopeChanges):
             operation_id or self._ids.made("session", recipient_id),
             takeover=takeover,
         )
-        return await SessionAsking(self._workflow, asked).granted(timeout_s, seen)
+        async with self._told_why_closed():
+            return await SessionAsking(self._workflow, asked).granted(timeout_s, seen)
 
     async def close_session(
         self,

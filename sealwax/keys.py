@@ -54,6 +54,15 @@ def adopted_key(provider_envelope_id: str) -> str:
     return f"adopted-{provider_envelope_id.lower()}"
 
 
+def reused(account: str, business_key: str) -> Refusal:
+    """The refusal of another order under a business key that was used before."""
+    return Refusal(
+        RefusalCode.BUSINESS_KEY_REUSED,
+        f"business key {business_key} was used for another envelope of {account};"
+        " give each envelope its own key",
+    )
+
+
 def account_workflow_id(account: str) -> str:
     """The id of the workflow that shows this account's quota."""
     return f"account/{check_account(account)}"

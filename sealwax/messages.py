@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from sealwax import keys
 from sealwax.calls import ArchivedDocument
 from sealwax.definition import Expiration, Refusal, RefusalCode, Reminders, Tab
 from sealwax.envelope import DuringSession, Envelope, Order
@@ -92,6 +93,15 @@ class EnvelopeInput(Message):
 
     order: Order
     carried: Carried | None = None
+
+
+def order_digest(order: Order) -> str:
+    """What tells two orders under one business key apart.
+
+    Defaults are left out, so that a field added later does not make an old order another one.
+    """
+    start = EnvelopeInput(order=order)
+    return keys.digest(("order", start.model_dump_json(exclude_defaults=True)))
 
 
 class Submit(Message):
@@ -298,6 +308,8 @@ class Snapshot(Message):
     ``revision`` counts its changes: mutations applied, and reads that showed a change of others.
     ``closed``: the final status was confirmed by a read, the archive is done and the queue
     drained. ``events_foreign`` counts webhooks whose signed account or envelope id is another's.
+    ``refused``: the order was, with this code, and there is no envelope of it. Our client raises
+    it instead of showing such a snapshot.
     """
 
     account: str
@@ -318,6 +330,7 @@ class Snapshot(Message):
     in_flight: str
     signing: SigningView = SigningView()
     attention: str
+    refused: RefusalCode | None = None
     question: QuestionView | None = None
     contradictions: tuple[str, ...]
     archive: tuple[ArchivedDocument, ...]

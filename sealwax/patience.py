@@ -64,6 +64,13 @@ def patience(cause: Cause, timing: Timing) -> Patience:
     return Patience(first_s, max_s, FAILURES_BEFORE_ATTENTION, words)
 
 
+def held_up(failures: Mapping[str, int], timing: Timing) -> str:
+    """Why a call waits for its next try, by all the classes of its failures so far."""
+    told: tuple[Cause, ...] = ("locked", "rate_limited", "authentication", "transient")
+    words = [patience(cause, timing).words for cause in told if failures.get(cause)]
+    return "; ".join(words) or "the last try had no effect"
+
+
 def needs_a_person(cause: Cause, failures: Mapping[str, int], timing: Timing) -> bool:
     """Whether this is one failure too many to go on without telling a person.
 

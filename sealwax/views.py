@@ -34,6 +34,7 @@ from sealwax.messages import (
     WindowView,
 )
 from sealwax.mutations import described
+from sealwax.patience import held_up
 from sealwax.quota_limits import Klass
 from sealwax.quota_reports import QuotaView
 from sealwax.resolving import question
@@ -54,6 +55,10 @@ _ICONS = {
 }
 
 _ARCHIVED = {"combined": "signed documents", "certificate": "certificate"}
+_REFUSED = (
+    "its business key was used for another envelope, which Temporal has forgotten and the registry"
+    " has not; give each envelope its own key"
+)
 
 
 def snapshot(state: Envelope) -> Snapshot:
@@ -99,6 +104,7 @@ def snapshot(state: Envelope) -> Snapshot:
         in_flight=summary(state.in_flight) if state.in_flight else "",
         signing=signing(state),
         attention=state.attention,
+        refused=state.refused,
         question=_question(state),
         contradictions=state.facts.contradictions(),
         archive=state.archive or (),
@@ -259,7 +265,8 @@ def why_queued(state: Envelope, place: int) -> str:
     if state.quota_hold is not None and state.in_flight is None:
         return f"{before}waits for the account's quota until {_when(state.quota_hold.until)}"
     if state.retry_at is not None and state.in_flight is None:
-        return f"{before}the provider could not be asked; next try at {_when(state.retry_at)}"
+        why = held_up(state.failures, state.timing)
+        return f"{before}{why}; next try at {_when(state.retry_at)}"
     return before.removesuffix("; ") or "at work"
 
 
@@ -321,6 +328,8 @@ def card(state: Envelope) -> str:
         choices = asked.choices.items() if asked else ()
         lines += [f"- `sealwax resolve` with `{choice}`: {what}" for choice, what in choices]
         lines += [""] if choices else []
+    if state.refused:
+        lines += [f"> ⚠️ **The order was refused:** {_REFUSED}", ""]
     for said in state.facts.contradictions():
         lines += [f"> ⚠️ {_plain(said)}", ""]
     waited = waiting_on(state)
@@ -441,7 +450,8 @@ def _queue_rows(state: Envelope) -> list[str]:
     if state.quota_hold is not None and state.in_flight is None:
         rows += [f"- waits for the account's quota until {_when(state.quota_hold.until)}"]
     if state.retry_at is not None and state.in_flight is None:
-        rows += [f"- next try at {_when(state.retry_at)}"]
+        why = held_up(state.failures, state.timing)
+        rows += [f"- next try at {_when(state.retry_at)}: {why}"]
     rows += [f"- {i}. {_pending(p)}" for i, p in enumerate(state.queue[:5], 1)]
     if len(state.queue) > 5:
         rows += [f"- and {len(state.queue) - 5} more"]

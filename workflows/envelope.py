@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 # the same objects inside and outside of the sandbox.
 with workflow.unsafe.imports_passed_through():
     from activities import envelopes as activities
-    from sealwax import messages, views
+    from sealwax import keys, messages, views
     from sealwax.advance import (
         CallFinished,
         EnvelopeEvent,
@@ -35,7 +35,7 @@ with workflow.unsafe.imports_passed_through():
         advance,
         opened,
     )
-    from sealwax.calls import Call, Create, Mutate, NotSent, Outcome, Unknown
+    from sealwax.calls import Call, Create, Mutate, NotSent, Outcome, Register, Unknown
     from sealwax.carrying import carried, resumed
     from sealwax.conflicts import check_submitted
     from sealwax.crypto import CryptoError, KeyUnknown
@@ -86,7 +86,8 @@ class EnvelopeWorkflow:
     async def run(self, given: messages.EnvelopeInput) -> messages.Snapshot:
         """Run the envelope to its end and return its last snapshot.
 
-        Fails with a refusal where the order could not be an envelope's; nothing was made then.
+        Fails with a refusal where the order could not be an envelope's, or its business key is
+        another order's; nothing was made then.
         """
         try:
             if given.carried is None:
@@ -109,6 +110,9 @@ class EnvelopeWorkflow:
                 await self._wait()
         self._show()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._state.refused:
+            # A run that failed does not stand in the way of the order that the key belongs to.
+            raise _error(keys.reused(self._state.order.account, self._state.order.business_key))
         return views.snapshot(self._state)
 
     @workflow.update(name=messages.UPDATE_SUBMIT)
@@ -343,8 +347,10 @@ class EnvelopeWorkflow:
         return outcome
 
     def _input(self, call: Call, deadline_s: float) -> activities.Target:
+        first = isinstance(call, Register)
         return activities.INPUTS[call.kind](
             first_run_id=workflow.info().first_execution_run_id,
+            order_digest=messages.order_digest(self._state.order) if first else "",
             account=self._state.order.account,
             business_key=self._state.order.business_key,
             principal=self._state.order.principal,

@@ -3,8 +3,10 @@
 It is `worker.py` itself, run from inside, with hooks where a worker can die: before and after each
 workflow task is decided (`task:begun`, `task:decided`, nothing of it reported), before an activity
 is called (`mutate:called`), when the provider has answered one of its requests and so has
-committed it (`mutate:answered`), and before its completion is reported (`mutate:returned`). The
-points of a process are numbered by name: `mutate:answered#2` is the second one.
+committed it (`mutate:answered`), before its completion is reported (`mutate:returned`), and where
+one run of a workflow passes into the next: before that is reported (`run:decided`) and before the
+new run's first task (`run:begun`). The points of a process are numbered by name:
+`mutate:answered#2` is the second one.
 
 `python -m benchmarks.storms.doomed --broken MODULE:FUNCTION ...` runs a worker after calling that
 function, which tests use to break it on purpose; the other options are those of `worker.py`.
@@ -113,13 +115,19 @@ class _DoomedRunner(WorkflowRunner):
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         instance = self._runner.create_instance(det)
         decide = instance.activate
+        goes_on = bool(det.info.continued_run_id)
 
         def activate(act: Any) -> Any:
             kinds = {job.WhichOneof("variant") for job in act.jobs}
             if act.is_replaying or kinds <= _STANDING_STILL:
                 return decide(act)
+            if goes_on and "initialize_workflow" in kinds:
+                self._doom.reach("run:begun")
             self._doom.reach("task:begun")
             completion = decide(act)
+            commands = completion.successful.commands
+            if any(c.HasField("continue_as_new_workflow_execution") for c in commands):
+                self._doom.reach("run:decided")
             self._doom.reach("task:decided")
             return completion
 

@@ -1,8 +1,9 @@
 """The figures of a storm, judged by the simulator's ledger of truth and by nothing else.
 
 From a client come only the answers that its callers got and how it sees each envelope at the end,
-and both only to be compared with the ledger. An envelope's business key is told by its buyer's
-e-mail address, which no change touches, so neither client's ways of marking envelopes matter.
+and both only to be compared with the ledger. An envelope's business key is told by the e-mail
+address of the party that signs in a session, which no change touches, so neither client's ways of
+marking envelopes matter.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.storms.load import Operation, operations
+from benchmarks.storms.load import EMBEDDED, Operation, operations
 from benchmarks.storms.record import Held, Record
 from demo import workload
-from demo.ledger import as_intended, stands
+from demo.standing import as_intended, stands
 from demo.workload import Life
 
 Truth = Mapping[str, Any]
@@ -37,10 +38,13 @@ class Harm:
     one request in effect twice. ``divergent_states``: envelopes of which the client believes
     another id, status or recipients than the ledger holds, or whose callers were told what is not
     so (two answers to one operation that differ, a refusal of what is in effect), or whose content
-    is not what the applied requests come to. ``needs_attention``: envelopes that wait for a
-    person. ``stuck``: envelopes that are neither ended nor waiting for a person.
+    is not what the applied requests come to; also those that went on without a person where nothing
+    could tell what became of a request. ``needs_attention``: envelopes that asked a person, or wait
+    for one at the end. ``stuck``: envelopes that are neither ended nor waiting for a person.
+    ``unreplayable``: stored runs that no worker can go on with (``benchmarks.storms.replays``).
 
-    ``why`` has a line for each, in words, and is no part of the figures.
+    ``undecidable`` counts the envelopes that the provider's faults made such that a person has to
+    be asked, and is no harm. ``why`` has a line for each harm, in words. Neither is a figure.
     """
 
     lost: int = 0
@@ -51,23 +55,27 @@ class Harm:
     stuck: int = 0
     needs_attention: int = 0
     orphan_drafts: int = 0
+    undecidable: int = 0
+    unreplayable: int = 0
     why: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, int]:
         """The figures by name."""
         figures = asdict(self)
-        del figures["why"]
+        del figures["why"], figures["undecidable"]
         return figures
 
     @property
     def total(self) -> int:
-        """All harm together; waiting for a person is none where the truth cannot be told."""
-        return sum(self.figures().values()) - self.needs_attention
+        """All harm together. To ask a person is none where the truth cannot be told."""
+        in_vain = max(0, self.needs_attention - self.undecidable)
+        return sum(self.figures().values()) - self.needs_attention + in_vain
 
     def add(self, other: Harm) -> None:
         """Take in what another storm or life did."""
         for name, count in other.figures().items():
             setattr(self, name, getattr(self, name) + count)
+        self.undecidable += other.undecidable
         self.why += other.why
 
 
@@ -108,21 +116,29 @@ def _judge_life(
     count("duplicate_envelopes", ", ".join(alive), len(alive))
     count("orphan_drafts", ", ".join(drafts), len(drafts))
     count("lost", f"{2 - record.jobs} of 2 jobs got no answer", int(record.jobs < 2))
+    mine = [w for w in writes if w["accepted"] and w["changed"]]
     for operation in operations(life):
-        reason = lost(life, record, operation, truth)
+        reason = lost(life, record, operation, truth) or untraced(life, record, operation, mine)
         count("lost", f"{operation.operation_id} {reason}", int(bool(reason)))
     for what, extra in repeated(mailed(m) for m in mails).items():
         count("duplicate_mails", what, extra)
-    for what, extra in repeated(
-        written(w) for w in writes if w["accepted"] and w["changed"]
-    ).items():
+    for what, extra in repeated(written(w) for w in mine).items():
         count("double_effects", what, extra)
     reason = divergence(life, record, truth)
     count("divergent_states", reason, int(bool(reason)))
     held = record.held
-    if held.attention and not held.ended:
-        count("needs_attention", held.attention)
-    elif not held.ended:
+    asked = bool(record.asked)
+    harm.undecidable = int(
+        record.undecidable == "yes" or (record.undecidable == "perhaps" and asked)
+    )
+    waits = [held.attention] if held.attention and not held.ended else []
+    if asked or waits:
+        count("needs_attention", "; ".join([*record.asked, *waits]))
+    elif record.undecidable == "yes":
+        count(
+            "divergent_states", "nothing could tell what became of a request, and nobody was asked"
+        )
+    if not held.ended and not waits:
         told = "; ".join(record.troubles[-2:])
         count("stuck", f"{held.status} {'' if truth is None else truth['status']} ({told})")
     return harm
@@ -138,6 +154,19 @@ def lost(life: Life, record: Record, operation: Operation, truth: Truth | None) 
     if applied and (truth is None or not stands(life, operation.request.change, truth)):
         return "was answered applied and is not in effect"
     return ""
+
+
+def untraced(life: Life, record: Record, operation: Operation, writes: Sequence[Truth]) -> str:
+    """Why what was applied and taken out again was never in effect; "" where it was."""
+    change = operation.request.change
+    answers = record.answers.get(operation.operation_id, [])
+    if not isinstance(change, workload.RemoveDocument):
+        return ""
+    # What is added and taken out again is told by what both writes say that they changed.
+    place = f"documents/{change.document_id}"
+    traces = sum(place in str(write.get("summary", "")).split(", ") for write in writes)
+    applied = any(answer.told == "applied" for answer in answers)
+    return f"left {traces} traces of 2" if applied and traces < 2 else ""
 
 
 def divergence(life: Life, record: Record, truth: Truth | None) -> str:
@@ -205,7 +234,7 @@ def by_envelope(things: Iterable[Truth]) -> dict[str, list[Truth]]:
 
 def by_key(lives: Sequence[Life], truths: Iterable[Truth]) -> dict[str, list[Truth]]:
     """The provider's envelopes of each life."""
-    key_of = {life.party(workload.BUYER).email: life.key for life in lives}
+    key_of = {life.party(EMBEDDED).email: life.key for life in lives}
     found: dict[str, list[Truth]] = {life.key: [] for life in lives}
     for truth in truths:
         for email in {recipient["email"] for recipient in truth["recipients"]} & key_of.keys():

@@ -8,29 +8,50 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
-from benchmarks.storms.load import EMBEDDED, Operation, operations
+from benchmarks.storms.load import EMBEDDED, Operation, decision, operations
 from benchmarks.storms.record import Answer, Record
 from benchmarks.storms.sides import Application, NoAnswerYet
+from benchmarks.storms.weather import Weather
 from demo import workload
 from demo.control import Control, ControlRefused
+from demo.standing import stands
 from demo.workload import Life
+from sealwax.resolving import Choice
 
 FINAL = ("completed", "declined", "voided", "deleted")
 AGAIN_S = (0.2, 0.6)
 LOOK_EVERY_S = 0.3
 TROUBLES_MAX = 20
+UNSETTLED_S = 6.0
+"""Within this time after it was begun no call is taken for one that did not land: its deadline and
+the settle time are longer (`storm.TIMING`)."""
+
+MAIL_AGAIN = "Recipients_PutRecipients"
+"""The provider's operation that mails one recipient again."""
 
 T = TypeVar("T")
 
 
 class Play:
-    """One life; ``record`` fills while it is lived."""
+    """One life; ``record`` fills while it is lived.
 
-    def __init__(self, application: Application, control: Control, life: Life) -> None:
+    ``weather`` is where the fate of what is undecidable is ordered; without it, it has none.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        control: Control,
+        life: Life,
+        weather: Weather | None = None,
+    ) -> None:
         self.life = life
+        self._weather = weather
         self.record = Record()
         self._application = application
         self._control = control
@@ -45,8 +66,12 @@ class Play:
         drafting, correcting = len(life.draft), len(life.in_process)
         await self._ask(asked[:drafting])
         await self._ask(asked[drafting : drafting + 1])
-        await self._ask(asked[len(asked) - correcting :])
-        if life.ending != "voided":
+        corrections = asked[len(asked) - correcting :]
+        open_ended = [o for o in corrections if o.undecidable and self._weather is not None]
+        await self._ask([o for o in corrections if o not in open_ended])
+        for operation in open_ended:
+            await self._decided(envelope_id, operation)
+        if life.ending not in ("voided", "deleted"):
             await self._sign(envelope_id)
         await self._settle()
 
@@ -83,6 +108,44 @@ class Play:
         answers.append(answer)
         if answer.told != "applied":
             self._trouble(f"{operation.operation_id}: {answer.told}: {answer.why}")
+
+    async def _decided(self, envelope_id: str, operation: Operation) -> None:
+        """A mail again of which nothing tells whether it went out, and a person who finds out.
+
+        Its request is lost, and before anybody looks for it the provider's history has a line of
+        unknown meaning, which may as well be the mail's: a reminder's.
+        """
+        assert self._weather is not None
+        await self._weather.lose(envelope_id, MAIL_AGAIN)
+        losing = asyncio.create_task(self._weather.lost(envelope_id))
+        asking = asyncio.create_task(self._asked(operation, 0.0))
+        try:
+            await asyncio.wait((asking, losing), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                lost_at = await losing
+                await self._control.remind(envelope_id)
+                # Where we were too slow, somebody may have looked before the reminder.
+                in_time = time.monotonic() - lost_at < UNSETTLED_S
+                self.record.undecidable = "yes" if in_time else "perhaps"
+                await self._answered_by_a_person(envelope_id, operation, asking)
+            await asking
+        finally:
+            losing.cancel()
+            asking.cancel()
+
+    async def _answered_by_a_person(
+        self, envelope_id: str, operation: Operation, asking: asyncio.Task[None]
+    ) -> None:
+        change = operation.request.change
+        while not asking.done():
+            held = await self._insist(lambda: self._application.look(self.life))
+            if "landed" in held.choices:
+                truth = await self._control.truth(envelope_id)
+                landed = stands(self.life, change, truth)
+                choice: Choice = "landed" if landed else decision(self.life)
+                await self._insist(partial(self._application.decide, self.life, choice))
+                self.record.asked.append(held.attention)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _sign(self, envelope_id: str) -> None:
         """Whoever's turn it is acts, as the ledger says; the witness declines where intended."""

@@ -24,7 +24,8 @@ class Answer:
 class Held:
     """How an application sees an envelope at the end.
 
-    ``ended``: it takes it for ended for good. ``recipients``: name, routing order and status by
+    ``ended``: it takes it for ended for good. ``attention``: what it needs a person for, and
+    ``choices``: what that person may answer. ``recipients``: name, routing order and status by
     e-mail address; None where it keeps no such thing.
     """
 
@@ -32,15 +33,23 @@ class Held:
     status: str = "unknown"
     ended: bool = False
     attention: str = ""
+    choices: frozenset[str] = frozenset()
     recipients: dict[str, tuple[str, int, str]] | None = None
 
 
 @dataclass(slots=True)
 class Record:
     """One life as its callers lived it. ``jobs`` counts the answered ones; ``answers`` holds
-    every answer by operation id."""
+    every answer by operation id.
+
+    ``undecidable``: whether the provider's faults were such that nothing could tell what became of
+    a request; "perhaps" where they came too late to be sure. ``asked``: the questions that a person
+    answered.
+    """
 
     jobs: int = 0
+    undecidable: Literal["no", "yes", "perhaps"] = "no"
+    asked: list[str] = field(default_factory=list)
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
     troubles: list[str] = field(default_factory=list)

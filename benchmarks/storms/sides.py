@@ -27,8 +27,11 @@ from demo.side import ChangeFailed
 from demo.workload import Change, Life, Party
 from sealwax.answers import ClientError
 from sealwax.client import EnvelopeClient, MutationRefused, MutationRejected
-from sealwax.definition import Recipient, Refusal
-from sealwax.messages import Snapshot
+from sealwax.definition import Recipient, Refusal, RefusalCode
+from sealwax.handle import EnvelopeHandle
+from sealwax.messages import MutationResult, Snapshot
+from sealwax.mutations import ChangeMessage, Mutation, UpdateRecipient
+from sealwax.resolving import Choice
 
 THANKS = "http://127.0.0.1:9/thanks"
 SESSION_WITHIN_S = 30.0
@@ -66,6 +69,10 @@ class Application(Protocol):
         """How it sees the envelope now. Raises NoAnswerYet."""
         ...
 
+    async def decide(self, life: Life, choice: Choice) -> None:
+        """A person answers what it asks, which may be over already. Raises NoAnswerYet."""
+        ...
+
 
 class SealwaxApplication:
     """An application that uses ``EnvelopeClient``, and nothing else of Sealwax."""
@@ -98,7 +105,7 @@ class SealwaxApplication:
         """See ``Application``."""
         envelope = self._client.envelope(self._account, life.key)
         try:
-            result = await requested(envelope, change, operation_id)
+            result = await self._requested(envelope, change, operation_id)
         except (MutationRefused, MutationRejected) as error:
             said = error.result
             mark = f"{said.revision}/{said.sequence}"
@@ -108,6 +115,21 @@ class SealwaxApplication:
         except ClientError as error:
             return Answer("nothing", why=f"{type(error).__name__}: {error}")
         return Answer("applied", f"{result.revision}/{result.sequence}")
+
+    async def _requested(
+        self, envelope: EnvelopeHandle, change: Change, operation_id: str
+    ) -> MutationResult:
+        """Texts and names are edited as people do, by what they see; others' changes are merged."""
+        match change:
+            case workload.ChangeMessage(message):
+                mutation: Mutation = ChangeMessage(message=message)
+            case workload.Rename(role, name):
+                mutation = UpdateRecipient(role, name=name)
+            case _:
+                return await requested(envelope, change, operation_id)
+        result = await envelope.edit(lambda _: mutation, operation_id)
+        assert result is not None, "an edit that changes something has a result"
+        return result
 
     async def signing_url(self, life: Life, envelope_id: str, operation_id: str) -> str:
         """See ``Application``."""
@@ -134,6 +156,18 @@ class SealwaxApplication:
             return _held(await envelope.status())
         except (Refusal, ClientError) as error:
             raise NoAnswerYet(f"look: {type(error).__name__}: {error}") from error
+
+    async def decide(self, life: Life, choice: Choice) -> None:
+        """See ``Application``."""
+        envelope = self._client.envelope(self._account, life.key)
+        try:
+            await envelope.resolve(choice)
+        except Refusal as refusal:
+            # An answer that was heard and whose confirmation was not is asked for in vain.
+            if refusal.code is not RefusalCode.NOTHING_TO_DECIDE:
+                raise
+        except ClientError as error:
+            raise NoAnswerYet(f"decision: {type(error).__name__}: {error}") from error
 
 
 class NaiveApplication(naive.NaiveSide):
@@ -215,6 +249,9 @@ class NaiveApplication(naive.NaiveSide):
             row = self._row(row)
         return Held(row.envelope_id, row.status, row.status in FINAL)
 
+    async def decide(self, life: Life, choice: Choice) -> None:
+        """See ``Application``: it never asks."""
+
     async def _delivered(self, work: Callable[[], Awaitable[T]]) -> T:
         """What comes of the work, which begins anew as often as its process is killed."""
         while True:
@@ -261,5 +298,6 @@ def _held(snapshot: Snapshot) -> Held:
         snapshot.status.value,
         snapshot.closed,
         snapshot.attention,
+        frozenset() if snapshot.question is None else frozenset(snapshot.question.choices),
         {r.email: (r.name, r.routing_order, r.status.value) for r in snapshot.recipients},
     )

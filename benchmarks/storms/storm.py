@@ -2,6 +2,7 @@
 
 Timing is scaled down so that unknown outcomes settle in seconds: a call has 5 s instead of 150 s,
 what it may do later 2 s instead of 15 s, and the provider's sessions live 2 % of their usual time.
+All connections between programs pass a proxy (`cutter.py`), which cuts them at random.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from pathlib import Path
 import httpx
 
 from benchmarks.storms import load, weather
+from benchmarks.storms.cutter import Cutter
 from benchmarks.storms.judge import Harm, judge
 from benchmarks.storms.kills import Reaper, Victim
 from benchmarks.storms.play import Play
 from benchmarks.storms.record import Record
+from benchmarks.storms.replays import replayed
 from benchmarks.storms.sides import Application, NaiveApplication, SealwaxApplication
 from demo import stage, temporal_dev
 from demo.control import Control
 from demo.ledger import limits_told
 from demo.naive.rest import Credentials
-from demo.run import start_sealwax
+from demo.run import start_sealwax, through
 from demo.stack import Program, Stack
 from sealwax.opening import open_client
 
@@ -57,7 +60,8 @@ SESSIONS: Mapping[str, float] = {
     "slack_s": 1.5,
     "maximum_s": 60.0,
 }
-WORKER, BRIDGE, FORWARDER, SERVER = "worker", "bridge", "forwarder", "server"
+WORKER, BRIDGE, FORWARDER = "worker", "bridge", "forwarder"
+SERVER, CONNECTIONS = "server", "connections"
 VICTIMS = (
     Victim(stage.WORKER, WORKER, (1.0, 4.0)),
     # The bridge's own forwarder dies with it; the other one shares its work, and dies alone.
@@ -113,11 +117,11 @@ async def run(options: Options, worker: Program | None = None) -> Result:
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="sealwax-storm-")
             folder = Path(closing.enter_context(temporary))
-        async with Stack(folder / "logs") as stack:
+        async with Cutter(options.seed) as cutter, Stack(folder / "logs") as stack:
             simulator = await stack.start(_provider(options))
             async with Control(simulator.url or "") as control:
                 (_, tenant), places = await start_sealwax(
-                    stack, control, folder, SESSIONS, TIMING, CLOCK
+                    stack, control, folder, SESSIONS, TIMING, CLOCK, cutter.between
                 )
                 await stack.start(stage.forwarder_program(places.settings))
                 if worker is not None:
@@ -125,10 +129,13 @@ async def run(options: Options, worker: Program | None = None) -> Result:
                 client = await open_client(places.settings)
                 async with httpx.AsyncClient(timeout=10, trust_env=False) as browser:
                     ours = SealwaxApplication(client, stage.ACCOUNT, browser)
-                    async with _naive_side(control, folder, options) as (naive, naive_id):
-                        storm = Storm(stack, control, options, ours, naive)
+                    provider = await through(cutter.between, control.url)
+                    async with _naive_side(control, provider, folder, options) as (naive, naive_id):
+                        storm = Storm(stack, control, cutter, options, ours, naive)
                         await storm.blow()
-                        return await storm.judged(tenant.account_id, naive_id)
+                        result = await storm.judged(tenant.account_id, naive_id)
+                        result.ours.add(await replayed(places.settings))
+                        return result
 
 
 class Storm:
@@ -138,17 +145,21 @@ class Storm:
         self,
         stack: Stack,
         control: Control,
+        cutter: Cutter,
         options: Options,
         ours: Application,
         naive: NaiveApplication | None,
     ) -> None:
         self.lives = load.lives(options.seed, options.seconds)
         self._control = control
+        self._cutter = cutter
         self._options = options
         self._naive = naive
+        self._weather = weather.Weather(control, options.seed)
+        fates = self._weather if options.harm else None
         victims = VICTIMS if options.harm else ()
         self._reaper = Reaper(stack, victims, options.seed, self._heard)
-        self._plays = {ours.name: [Play(ours, control, life) for life in self.lives]}
+        self._plays = {ours.name: [Play(ours, control, life, fates) for life in self.lives]}
         if naive is not None:
             self._plays[naive.name] = [Play(naive, control, life) for life in self.lives]
         self._ours = ours.name
@@ -164,7 +175,8 @@ class Storm:
             if harm:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._reaper.reap(seconds))
-                    group.create_task(weather.blow(self._control, self._options.seed, seconds))
+                    group.create_task(self._cutter.blow(seconds))
+                    group.create_task(self._weather.blow(seconds))
             else:
                 await asyncio.sleep(seconds)
             tell(f"the storm is over: {dict(self._reaper.kills)} killed")
@@ -205,7 +217,10 @@ class Storm:
         theirs = await self._control.ledger(naive_id, calls=True) if self._naive else None
         return Result(
             envelopes=len(self.lives),
-            kills={victim.name: self._reaper.kills[victim.name] for victim in VICTIMS},
+            kills={
+                **{victim.name: self._reaper.kills[victim.name] for victim in VICTIMS},
+                CONNECTIONS: self._cutter.killed,
+            },
             ends=dict(self._reaper.ends),
             faults=weather.struck(ledger),
             ours=judge(self.lives, self._records(self._ours), ledger),
@@ -239,7 +254,7 @@ def _only_persons(tasks: Sequence[asyncio.Task[None]], plays: Sequence[Play]) ->
 
 @contextlib.asynccontextmanager
 async def _naive_side(
-    control: Control, folder: Path, options: Options
+    control: Control, url: str, folder: Path, options: Options
 ) -> AsyncIterator[tuple[NaiveApplication | None, str]]:
     if not options.naive:
         yield None, ""
@@ -247,7 +262,7 @@ async def _naive_side(
     tenant = stage.new_tenant("naive")
     await stage.admit(control, tenant, "Naive client")
     credentials = Credentials(
-        control.url,
+        url,
         tenant.account_id,
         tenant.principal.integration_key,
         tenant.principal.user_id,

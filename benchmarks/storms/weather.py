@@ -23,6 +23,7 @@ told to wait for: the call's deadline and the settle time."""
 LOOKUP_LAG_S = (0.0, 1.0)
 """Searches show an envelope at most so long after it was made."""
 
+LOOK_EVERY_S = 0.2
 OUTAGE_RATE = 0.12
 OUTAGE_S = (0.5, 2.5)
 CALM: Mapping[str, Any] = {"lost_answers": [], "outage": None, "lookup_lag_s": [0, 0]}
@@ -85,18 +86,59 @@ def _plan(draw: random.Random, mode: str) -> Plan:
     return plan
 
 
-async def blow(control: Control, seed: int, seconds: float) -> None:
-    """Change the faults from spell to spell for so long, then end them all."""
-    until = time.monotonic() + seconds
-    try:
-        for lasts_s, harms in spells(seed):
-            left_s = until - time.monotonic()
-            if left_s <= 0:
-                return
-            await control.set_harms(harms)
-            await asyncio.sleep(min(lasts_s, left_s))
-    finally:
-        await control.set_harms(CALM)
+class Weather:
+    """The provider's faults while a storm blows, and those that are meant for one envelope."""
+
+    def __init__(self, control: Control, seed: int) -> None:
+        self._control = control
+        self._seed = seed
+        self._harms: Mapping[str, Any] = CALM
+        self._meant: dict[str, Plan] = {}
+        self._changing = asyncio.Lock()
+
+    async def blow(self, seconds: float) -> None:
+        """Change the faults from spell to spell for so long, then end them all."""
+        until = time.monotonic() + seconds
+        try:
+            for lasts_s, harms in spells(self._seed):
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    return
+                await self._change(harms)
+                await asyncio.sleep(min(lasts_s, left_s))
+        finally:
+            await self._change(CALM)
+
+    async def lose(self, envelope_id: str, operation: str) -> None:
+        """Have the envelope's next request of this operation lost.
+
+        A change of the faults forgets what a plan has struck, so it may strike once more then.
+        """
+        plan = {"operation": operation, "mode": "drop_before_commit", "times": 1}
+        self._meant[envelope_id] = {**plan, "envelope": envelope_id}
+        await self._change(self._harms)
+
+    async def lost(self, envelope_id: str) -> float:
+        """Wait until it is lost; a time of the monotonic clock before which it was not."""
+        try:
+            looked_at = time.monotonic()
+            while not await self._struck(envelope_id):
+                looked_at = time.monotonic()
+                await asyncio.sleep(LOOK_EVERY_S)
+            return looked_at
+        finally:
+            del self._meant[envelope_id]
+
+    async def _struck(self, envelope_id: str) -> bool:
+        plans = (await self._control.harms())["lost_answers"]
+        return any(p.get("envelope") == envelope_id and p["struck"] for p in plans)
+
+    async def _change(self, harms: Mapping[str, Any]) -> None:
+        async with self._changing:
+            self._harms = harms
+            # What is meant for one envelope comes first: only one plan strikes a call.
+            plans = [*self._meant.values(), *harms["lost_answers"]]
+            await self._control.set_harms({**harms, "lost_answers": plans})
 
 
 def struck(ledger: Mapping[str, Any]) -> int:

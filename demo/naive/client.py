@@ -29,6 +29,7 @@ _NUMBERS = {
     workload.WITNESS: "3",
     workload.AUDITOR: "4",
     workload.ARCHIVIST: "5",
+    workload.OBSERVER: "6",
 }
 _TABS = {"sign_here": "signHereTabs", "date_signed": "dateSignedTabs", "text": "textTabs"}
 _EVENTS = (
@@ -55,6 +56,7 @@ class NaiveSide:
         self._early: dict[str, list[str]] = {}
         self._moved = asyncio.Condition()
         self._folder = folder
+        self._notifying: dict[str, asyncio.Lock] = {}
 
     async def __aenter__(self) -> NaiveSide:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -94,11 +96,30 @@ class NaiveSide:
         row = self._rows.by_key(life.key)
         if row is None:
             raise ChangeFailed(f"{life.key} has no envelope yet")
-        method, path, body = request_of(change)
+        path = f"/envelopes/{row.envelope_id}"
         try:
-            await self._rest.call(method, f"/envelopes/{row.envelope_id}{path}", body=body)
+            match change:
+                case workload.Discard():
+                    binned = {"envelopeIds": [row.envelope_id]}
+                    await self._rest.call("PUT", "/folders/recyclebin", body=binned)
+                case workload.Remind() | workload.Expire():
+                    await self._notify(f"{path}/notification", change)
+                case _:
+                    method, below, body = request_of(life, change)
+                    await self._rest.call(method, f"{path}{below}", body=body)
         except (Rejected, NoAnswer) as error:
             raise ChangeFailed(str(error)) from error
+
+    async def _notify(self, path: str, change: workload.Remind | workload.Expire) -> None:
+        """Reminders and end are one thing at the provider: the other is read and kept."""
+        async with self._notifying.setdefault(path, asyncio.Lock()):
+            held = await self._rest.call("GET", path)
+            kept: dict[str, Any] = {
+                key: held[key] for key in ("reminders", "expirations") if key in held
+            }
+            body: dict[str, Any] = {"useAccountDefaults": "false", **kept}
+            body.update(notification_json(change))
+            await self._rest.call("PUT", path, body=body)
 
     async def settle(self, life: Life) -> Belief:
         """Wait for the webhook of the end; when it stays away, read. Keep the completed PDF."""
@@ -189,10 +210,12 @@ class NaiveSide:
         }
 
 
-def request_of(change: Change) -> tuple[str, str, Mapping[str, Any]]:
+def request_of(life: Life, change: Change) -> tuple[str, str, Mapping[str, Any]]:
     """Method, path under the envelope, and body of the one call that makes a change."""
     match change:
-        case workload.AddDocument(document_id, contract):
+        case workload.AddDocument(document_id, contract) | workload.ReplaceDocument(
+            document_id, contract
+        ):
             return "PUT", "/documents", {"documents": [document_json(document_id, contract)]}
         case workload.ChangeSubject(subject):
             return "PUT", "", {"emailSubject": subject}
@@ -207,15 +230,59 @@ def request_of(change: Change) -> tuple[str, str, Mapping[str, Any]]:
             signer = {"recipientId": _NUMBERS[role], "routingOrder": str(order)}
             return "PUT", "/recipients", {"signers": [signer]}
         case workload.Rename(role, name):
-            return (
-                "PUT",
-                "/recipients",
-                {"signers": [{"recipientId": _NUMBERS[role], "name": name}]},
-            )
+            return "PUT", "/recipients", people_json(life, {role: {"name": name}})
         case workload.Send():
             return "PUT", "", {"status": "sent"}
         case workload.Void(reason):
             return "PUT", "", {"status": "voided", "voidedReason": reason}
+        case _:
+            return _rare_request_of(life, change)
+
+
+def _rare_request_of(life: Life, change: Change) -> tuple[str, str, Mapping[str, Any]]:
+    match change:
+        case workload.RemoveDocument(document_id):
+            return "DELETE", "/documents", {"documents": [{"documentId": str(document_id)}]}
+        case workload.RemoveParty(role):
+            return "DELETE", "/recipients", people_json(life, {role: {}})
+        case workload.RenameAll(names):
+            renamed = {role: {"name": name} for role, name in names}
+            return "PUT", "/recipients", people_json(life, renamed)
+        case workload.Readdress(role, email):
+            changed = {"name": life.party(role).name, "email": email}
+            return "PUT", "/recipients", people_json(life, {role: changed})
+        case workload.Resend(role):
+            again = {role: {"name": life.party(role).name}}
+            return "PUT", "/recipients?resend_envelope=true", people_json(life, again)
+        case workload.Label(values, remove):
+            fields: list[dict[str, str]] = [{"name": name, "value": v} for name, v in values]
+            gone: list[dict[str, str]] = [{"name": name} for name in remove]
+            method = "DELETE" if gone else "POST"
+            return method, "/custom_fields", {"textCustomFields": gone or fields}
+        case _:
+            raise AssertionError(f"{change} is no single request")
+
+
+def people_json(
+    life: Life, people: Mapping[str, Mapping[str, str]]
+) -> dict[str, list[dict[str, str]]]:
+    """Entries of recipients by role, under the keys of their kinds."""
+    body: dict[str, list[dict[str, str]]] = {}
+    for role, entry in people.items():
+        kind = "signers" if life.party(role).signs else "carbonCopies"
+        body.setdefault(kind, []).append({"recipientId": _NUMBERS[role], **entry})
+    return body
+
+
+def notification_json(change: workload.Remind | workload.Expire) -> dict[str, Any]:
+    """The half of a notification that a change sets."""
+    match change:
+        case workload.Remind(first, every):
+            reminders = {"reminderDelay": str(first), "reminderFrequency": str(every)}
+            return {"reminders": {"reminderEnabled": "true", **reminders}}
+        case workload.Expire(after, warn):
+            expirations = {"expireAfter": str(after), "expireWarn": str(warn)}
+            return {"expirations": {"expireEnabled": "true", **expirations}}
 
 
 def document_json(document_id: int, contract: str) -> dict[str, str]:

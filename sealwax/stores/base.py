@@ -47,7 +47,8 @@ class RegistryRow:
 
     ``routing_token`` is the unguessable part of the envelope's webhook address.
     ``provider_envelope_id`` is "" until bound, ``final_status`` "" until finished. ``run_id`` is
-    of the first workflow run that asked for it.
+    of the first workflow run that asked for it, ``order_digest`` tells what it asked for; both are
+    "" in rows of files that did not keep them yet.
     """
 
     account: str
@@ -58,6 +59,7 @@ class RegistryRow:
     final_status: str
     created_at: datetime
     run_id: str = ""
+    order_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,10 +92,13 @@ class Registry(Protocol):
         workflow_id: str,
         provider: str,
         run_id: str = "",
+        order_digest: str = "",
     ) -> RegistryRow:
         """The row of this workflow, made now, by this run, unless it stands already.
 
-        Raises ``RegistryConflict`` where the workflow or the business key stands otherwise.
+        A row that stands keeps its ``run_id`` and ``order_digest``, by which its caller sees
+        whether it is its own. Raises ``RegistryConflict`` where the workflow or the business key
+        stands otherwise.
         """
         ...
 

@@ -22,6 +22,7 @@ from sealwax.stores.base import (
     RegistryConflict,
     RegistryRow,
     StoreError,
+    StoreUnusable,
 )
 from sealwax.stores.sqlite import open_writer
 
@@ -42,6 +43,7 @@ CREATE TABLE IF NOT EXISTS envelope (
     final_status TEXT NOT NULL DEFAULT '',
     created_at TEXT NOT NULL,
     run_id TEXT NOT NULL DEFAULT '',
+    order_digest TEXT NOT NULL DEFAULT '',
     UNIQUE (account, business_key_digest),
     UNIQUE (account, provider_envelope_id)
 ) STRICT, WITHOUT ROWID;
@@ -53,9 +55,12 @@ CREATE TABLE IF NOT EXISTS bridge (
     last TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+_ADDED = ("run_id", "order_digest")
+"""Columns that the first files did not have; "" says nothing."""
+
 _SELECT = """
 SELECT account, provider, workflow_id, routing_token, coalesce(provider_envelope_id, ''),
-       final_status, created_at, run_id, business_key_digest
+       final_status, created_at, run_id, order_digest, business_key_digest
 FROM envelope WHERE """
 _OF_ENVELOPE = "account = ? AND provider_envelope_id = ?"
 
@@ -63,10 +68,27 @@ _OF_ENVELOPE = "account = ? AND provider_envelope_id = ?"
 def open_registry(path: Path) -> SqliteRegistry:
     """The registry in this file, made where it is not there. Raises ``StoreUnusable``."""
     connection = open_writer(path, _SCHEMA, APPLICATION_ID)
-    columns = {row[1] for row in connection.execute("PRAGMA table_info(envelope)")}
-    if "run_id" not in columns:
-        connection.execute("ALTER TABLE envelope ADD COLUMN run_id TEXT NOT NULL DEFAULT ''")
+    try:
+        _upgrade(connection)
+    except apsw.Error as error:
+        connection.close()
+        raise StoreUnusable(f"{path} cannot be upgraded: {error}") from error
     return SqliteRegistry(connection)
+
+
+def _upgrade(connection: apsw.Connection) -> None:
+    """Add the columns that files of earlier versions lack. Several programs may do so at once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        held = {row[1] for row in connection.execute("PRAGMA table_info(envelope)")}
+        for column in _ADDED:
+            if column not in held:
+                added = f"ADD COLUMN {column} TEXT NOT NULL DEFAULT ''"
+                connection.execute(f"ALTER TABLE envelope {added}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 class SqliteRegistry:
@@ -84,6 +106,7 @@ class SqliteRegistry:
         workflow_id: str,
         provider: str,
         run_id: str = "",
+        order_digest: str = "",
     ) -> RegistryRow:
         """See ``Registry.register``."""
         wanted = (account, provider, workflow_id, business_key_digest)
@@ -91,20 +114,22 @@ class SqliteRegistry:
         def work() -> RegistryRow:
             self._connection.execute(
                 "INSERT INTO envelope (account, provider, workflow_id, business_key_digest,"
-                " routing_token, created_at, run_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " routing_token, created_at, run_id, order_digest)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 (
                     *wanted,
                     secrets.token_urlsafe(TOKEN_BYTES),
                     datetime.now(UTC).isoformat(),
                     run_id,
+                    order_digest,
                 ),
             )
             found = self._connection.execute(
                 _SELECT + "workflow_id = ? OR (account = ? AND business_key_digest = ?)",
                 (workflow_id, account, business_key_digest),
             ).fetchall()
-            if [(r[0], r[1], r[2], r[8]) for r in found] != [wanted]:
+            if [(r[0], r[1], r[2], r[9]) for r in found] != [wanted]:
                 raise RegistryConflict(
                     f"workflow {workflow_id} or its business key is registered with another"
                     " account, provider or key; use a new business key"
@@ -296,9 +321,8 @@ def _time(at: datetime) -> str:
 
 
 def _row(found: tuple[apsw.SQLiteValue, ...]) -> RegistryRow:
-    account, provider, workflow_id, token, envelope_id, status, created_at, run_id, _ = map(
-        str, found
-    )
+    account, provider, workflow_id, token, envelope_id, status, created_at, *rest = map(str, found)
+    run_id, order_digest, _ = rest
     return RegistryRow(
         account,
         provider,
@@ -308,4 +332,5 @@ def _row(found: tuple[apsw.SQLiteValue, ...]) -> RegistryRow:
         status,
         datetime.fromisoformat(created_at),
         run_id,
+        order_digest,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from demo import ledger, workload
+from demo import ledger, standing, workload
 from demo.ledger import Belief, Figures
 from demo.workload import Life
 
@@ -26,7 +26,7 @@ def truth_of(life: Life) -> dict[str, Any]:
             (r.change.reason for r in life.requests() if isinstance(r.change, workload.Void)), None
         ),
         "documents": [
-            {"documentId": str(number), "sha256": ledger.contract_sha256(name)}
+            {"documentId": str(number), "sha256": standing.contract_sha256(name)}
             for number, name in want.documents.items()
         ],
         "recipients": [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import sqlite3
 import string
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,40 @@ async def test_a_business_key_never_names_two_workflows(registry: Registry) -> N
                 provider=provider,
             )
     assert await registry.by_business_key("acme", digest) == row
+
+
+async def test_a_row_keeps_the_order_that_it_was_made_for(registry: Registry) -> None:
+    """Whoever asks with another order sees the first one's digest."""
+    asked = {
+        "account": "acme",
+        "business_key_digest": keys.business_key_digest("acme", "order-1"),
+        "workflow_id": keys.workflow_id("acme", "order-1"),
+        "provider": "docusign",
+    }
+    first = await registry.register(**asked, run_id="run-1", order_digest="the first")
+    second = await registry.register(**asked, run_id="run-2", order_digest="another")
+    assert first == second
+    assert (second.run_id, second.order_digest) == ("run-1", "the first")
+
+
+async def test_a_file_of_an_earlier_version_is_upgraded(tmp_path: Path) -> None:
+    """What stood in it still stands, and says nothing of the order; several may open it at once."""
+    path = tmp_path / "registry.db"
+    store = open_registry(path)
+    row = await put(store, "order-1")
+    await store.close()
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.execute("ALTER TABLE envelope DROP COLUMN order_digest")
+        old.execute("ALTER TABLE envelope DROP COLUMN run_id")
+        old.commit()
+
+    with ThreadPoolExecutor(8) as threads:
+        stores = list(threads.map(lambda _: open_registry(path), range(8)))
+
+    assert [await put(held, "order-1") for held in stores] == [row] * 8
+    assert row.order_digest == ""
+    for held in stores:
+        await held.close()
 
 
 def _work(path: str, answers: multiprocessing.SimpleQueue[str]) -> None:

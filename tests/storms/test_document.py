@@ -10,7 +10,7 @@ from benchmarks.storms.judge import Harm
 from benchmarks.storms.storm import Result
 from benchmarks.storms.sweep import Swept
 
-KILLS = {"worker": 3, "bridge": 2, "forwarder": 2, "server": 1}
+KILLS = {"worker": 3, "bridge": 2, "forwarder": 2, "server": 1, "connections": 4}
 NAMES = [
     "envelopes",
     "kills",
@@ -24,6 +24,8 @@ NAMES = [
     "stuck",
     "needs_attention",
     "orphan_drafts",
+    "unreplayable",
+    "undecidable",
     "seed",
 ]
 
@@ -41,7 +43,8 @@ def test_the_figures_are_summed_under_their_names():
 
     assert [name for name in found if name != "naive"] == NAMES
     assert (found["envelopes"], found["faults"], found["sweep_points"]) == (20, 14, 2)
-    assert found["kills"] == {"worker": 6, "bridge": 4, "forwarder": 4, "server": 2}
+    kills = {"worker": 6, "bridge": 4, "forwarder": 4, "server": 2, "connections": 8}
+    assert found["kills"] == kills
     assert (found["lost"], found["stuck"], found["naive"]["lost"]) == (3, 1, 11)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from sealwax import views
 from sealwax.calls import (
     Applied,
     Archive,
@@ -19,6 +20,7 @@ from sealwax.calls import (
     NotSent,
     Observed,
     Read,
+    Registered,
     Rejected,
     Unknown,
 )
@@ -35,6 +37,7 @@ from sealwax.mutations import (
     VoidEnvelope,
 )
 from tests.builders import (
+    ACCOUNT_ID,
     ENVELOPE_ID,
     a_definition,
     a_recipient,
@@ -44,7 +47,7 @@ from tests.builders import (
     archived,
     seen_recipient,
 )
-from tests.playbook import Playbook
+from tests.playbook import TIMING, Playbook
 
 SENT = Applied((Fact(EnvelopeStatus.SENT),))
 COMPLETED = an_observation(EnvelopeStatus.COMPLETED, (seen_recipient(status="completed"),))
@@ -432,6 +435,22 @@ class TestTheEnd:
 
         assert play.state.status is EnvelopeStatus.CREATED
         play.rests().asks("s", SendEnvelope()).expects("mutate")
+
+    def test_another_order_under_a_known_business_key_ends_without_a_call(self):
+        """Whoever asked for something gets the reason, the registry's row is left as it stands."""
+        signer = replace(a_recipient(), client_user_id="a")
+        play = Playbook(an_order(a_definition((signer,))))
+        play.wants("session-1", "1").asks("op-1", VoidEnvelope("Withdrawn"))
+        play.answers(Registered("docusign", ACCOUNT_ID, TIMING, reused=True)).rests()
+
+        assert play.finished
+        assert play.state.refused is RefusalCode.BUSINESS_KEY_REUSED
+        for operation in (CREATE_OPERATION, SEND_OPERATION, "op-1"):
+            answer = play.answer(operation)
+            assert (answer.state, answer.code) == ("refused", RefusalCode.BUSINESS_KEY_REUSED)
+        assert play.ticket("session-1").state == "refused"
+        assert views.snapshot(play.state).refused is RefusalCode.BUSINESS_KEY_REUSED
+        assert "business key" in views.card(play.state)
 
     def test_a_second_life_adopts_what_the_first_one_made(self):
         """The registry remembers the provider's envelope: nothing is created again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sealwax import views
-from sealwax.calls import Unknown
+from sealwax.calls import NotSent, Unknown
 from sealwax.facts import Fact
 from sealwax.mutations import ChangeMessage, UpdateRecipient, VoidEnvelope
 from tests.builders import START, a_definition, a_recipient, an_event, an_order
@@ -43,6 +43,18 @@ def test_the_card_tells_of_a_queue_whose_head_got_no_answer():
     assert "- the first got no answer since 2026-01-01 09:00:00 UTC" in card
     assert "- 1. Change subject or message (`a`)" in card
     assert "- 2. Change subject or message (`b`)" in card
+
+
+def test_a_locked_head_says_on_the_card_and_in_tickets_why_all_wait():
+    """Who looks at the card, and who waits behind it, learns that somebody else edits it."""
+    play = Playbook.sent()
+    play.asks("op-1", UpdateRecipient("1", name="Anna")).asks("op-2", VoidEnvelope("Withdrawn"))
+    play.expects("mutate").answers(NotSent("EDIT_LOCK_ENVELOPE_LOCKED", cause="locked"))
+    behind = views.result(play.state, "op-2")
+
+    assert "somebody else has the envelope open" in views.card(play.state)
+    assert behind is not None
+    assert "1 before it; somebody else has the envelope open" in behind.why
 
 
 def test_summaries_are_in_the_words_of_the_trade():
