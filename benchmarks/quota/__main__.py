@@ -22,11 +22,12 @@ import httpx
 
 from benchmarks.quota.figures import lines, ratios
 from benchmarks.quota.harms import PARTS, TENANT, Harm
-from benchmarks.quota.postgres import Database, database, installed
+from benchmarks.quota.postgres import Database, database
 from benchmarks.quota.provider import BURST_S, SCALE, admitted, simulator
 from benchmarks.quota.sides import BASELINES, BESIDE, OURS, Field, Side
 from demo.control import Control, ControlRefused
 from demo.guard import guarded
+from demo.postgres_server import installed
 from demo.stack import ProgramFailed, Stack
 
 WINDOWS, LONG_WINDOWS = 3, 10

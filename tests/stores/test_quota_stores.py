@@ -20,6 +20,7 @@ import apsw
 import pytest
 import pytest_asyncio
 
+from demo.postgres_server import PostgresServer
 from sealwax.permits import Permits, QuotaWait
 from sealwax.quota_limits import Klass
 from sealwax.quota_reports import Ask, Close, Denied, Grant, Seen, Want
@@ -27,7 +28,6 @@ from sealwax.stores import quota_postgres
 from sealwax.stores.base import StoreError, StoreUnusable
 from sealwax.stores.quota_base import QuotaStore, machine_clock
 from sealwax.stores.quota_sqlite import BUSY_MAX_S
-from tests.postgres_server import PostgresServer
 from tests.quota_worker import LIMITS, open_store
 
 NOW = Want(Klass.INTERACTIVE)
