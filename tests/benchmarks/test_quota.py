@@ -66,7 +66,7 @@ def test_we_are_compared_with_the_best_that_was_never_refused() -> None:
 
 def test_who_still_waits_at_the_end_is_counted() -> None:
     """Else the worst waits would be the ones that nobody sees; who came too early is not."""
-    counted = Counted(accepted=2, refused=0, utilisation=0.5, tenant=0)
+    counted = Counted(accepted=2, refused=0, utilisation=0.5, peak=2, tenant=0)
     result = {
         "people": [(0.5, 0.1, True), (1.0, 0.2, True), (1.5, 3.5, False), (2.0, 0.1, True)],
         "calls": 10,
