@@ -43,6 +43,10 @@ PACE_TOLERANCE_DIVISOR = 30
 
 Slots become free in clumps, because people took some and answers take unequally long, and what
 waits for its pace lies idle; but the more goes at once, the longer people wait where they are many.
+Measured in virtual time, four workers, 500 calls in a window, 2 % for people, 10 ms for an answer
+(parts of the budget used where 45 people come in a window; the longest wait but one in a hundred
+where 150 do, three times what the reserve is for): 8: 97.6 %, 468 ms; 15: 97.6 %, 255 ms; 30:
+97.5 %, 153 ms; 60: 97.3 %, 33 ms; no clumps: 97.3 %, 25 ms.
 """
 
 PACE_TOLERANCE_MIN = 4
