@@ -306,6 +306,29 @@ async def test_a_killed_worker_leaks_nothing_and_no_window_is_exceeded(
     assert sum(s.get("breaches", 0) for s in seen) == 0
 
 
+async def test_a_store_that_restarts_under_workers_lets_no_window_be_exceeded(
+    place: Place, tmp_path: Path
+) -> None:
+    """Three processes at full work meanwhile: what each has set aside is all that they may do, and
+    within seconds of its return they work on.
+    """
+    crew = Crew(place, tmp_path, [10.0, -10.0, 0.0], 0.005)
+    try:
+        await crew.until(lambda: len(crew.arrivals()) > 150)
+        place.away.begin()
+        await asyncio.sleep(2 * LIMITS.burst_window_s)
+        back = time.monotonic_ns() // 1000
+        place.away.end()
+        await crew.until(lambda: crew.since(back) > 100)
+        recovered_us = [at for at in crew.arrivals() if at >= back][100] - back
+        seen = crew.end()
+    finally:
+        crew.abandon()
+    assert crew.most_in_a_window() <= LIMITS.burst_calls
+    assert recovered_us < 8_000_000
+    assert all(s["away_s"] == 0 for s in seen)
+
+
 async def test_a_worker_stopped_past_its_permits_life_is_reported(
     place: Place, tmp_path: Path
 ) -> None:
