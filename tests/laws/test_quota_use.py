@@ -11,21 +11,24 @@ from random import Random
 
 import pytest
 
-from sealwax.quota_limits import Klass
-from tests.quota_office import BURST_ALONE, NO_AWAY, Office, saturated
+from sealwax.quota_limits import Klass, Limits
+from tests.quota_office import BURST_ALONE, BURST_AT_REAL_PACE, NO_AWAY, Office, saturated
 from tests.quota_world import US, StrictProvider, play, virtual_now_us
 
 
+@pytest.mark.parametrize("burst", [BURST_AT_REAL_PACE, BURST_ALONE], ids=["real", "scaled"])
 @pytest.mark.parametrize(("reserve", "least"), [(0.0, 0.99), (0.02, 0.975)])
-def test_endless_demand_uses_the_burst_and_is_never_refused(reserve: float, least: float) -> None:
+def test_endless_demand_uses_the_burst_and_is_never_refused(
+    burst: Limits, reserve: float, least: float
+) -> None:
     """Four workers whose clocks differ by 20 s; people wait for milliseconds meanwhile."""
-    limits = replace(BURST_ALONE, interactive_reserve=reserve)
-    office = Office(limits, StrictProvider(limits, seed=1))
-    people_per_s = 15.0 if reserve else 0.0
-    rate = play(saturated(office, from_s=6, to_s=18, people_per_s=people_per_s))
+    limits, window_s = replace(burst, interactive_reserve=reserve), burst.burst_window_s
+    office = Office(limits, StrictProvider(limits, seed=1, latency_s=window_s / 300))
+    per_s = 45 / window_s if reserve else 0.0
+    rate = play(saturated(office, from_s=2 * window_s, to_s=6 * window_s, people_per_s=per_s))
 
     assert office.provider.refused == 0
-    assert rate / (500 / 3) >= least
+    assert rate * window_s / limits.burst_calls >= least
     if reserve:
         assert len(office.waits_s) > 200
         assert office.wait_s(0.99) < 0.020
@@ -46,38 +49,41 @@ def test_the_hour_is_used_whole_and_people_wait_under_a_second() -> None:
     assert office.wait_s(0.99) < 1.0
 
 
-@pytest.mark.parametrize("seed", [3, 4, 5])
-@pytest.mark.parametrize("ahead_s", [0.03, 0.1])
+@pytest.mark.parametrize(
+    ("burst", "seed"),
+    [(BURST_AT_REAL_PACE, 3), (BURST_ALONE, 3), (BURST_ALONE, 4)],
+    ids=["real", "scaled-3", "scaled-4"],
+)
 def test_another_program_that_takes_part_of_the_account_is_made_room_for(
-    ahead_s: float, seed: int
+    burst: Limits, seed: int
 ) -> None:
-    """It takes a random 0-60 %: few refusals, and nearly all of what it leaves is used.
-
-    Also where answers tell late of it, and people come meanwhile.
+    """It takes a random 0-60 %, another part in every window, and people come meanwhile: few calls
+    are refused, and nearly all of what it leaves is used.
     """
-    limits = replace(BURST_ALONE, interactive_reserve=0.02, ahead_s=ahead_s)
-    office = Office(limits, StrictProvider(limits, seed=seed))
-    taken = 0
+    limits, window_s = replace(burst, interactive_reserve=0.02), burst.burst_window_s
+    office = Office(limits, StrictProvider(limits, seed=seed, latency_s=window_s / 300))
+    taken, windows = 0, 9
 
     async def stranger() -> None:
         nonlocal taken
         random = Random(seed + 1)
         while True:
             share = random.uniform(0.0, 0.6)
-            until = virtual_now_us() + 3 * US
+            until = virtual_now_us() + window_s * US
             while virtual_now_us() < until:
-                await asyncio.sleep(random.expovariate(max(0.01, share) * 500 / 3))
+                await asyncio.sleep(random.expovariate(max(0.01, share) * 500 / window_s))
                 taken += office.provider.arrive()[1] is None
 
     async def both() -> int:
         other = asyncio.create_task(stranger())
-        await saturated(office, from_s=1, to_s=40, people_per_s=15.0)
+        to_s = windows * window_s
+        await saturated(office, from_s=window_s, to_s=to_s, people_per_s=45 / window_s)
         other.cancel()
         return office.provider.accepted - taken
 
     ours = play(both())
     assert office.refused < 0.005 * ours
-    assert ours / (500 / 3 * 40 - taken) >= 0.9
+    assert ours / (500 * windows - taken) >= 0.9
 
 
 def test_two_accounts_never_disturb_each_other() -> None:
@@ -105,12 +111,12 @@ def test_two_accounts_never_disturb_each_other() -> None:
 
 def test_bulk_progresses_whenever_people_leave_room() -> None:
     """People take six tenths, so more is reserved; batches get the rest without delaying them."""
-    limits = replace(BURST_ALONE, interactive_reserve=0.1)
-    office = Office(limits, StrictProvider(limits, seed=6))
-    rate = play(saturated(office, from_s=6, to_s=15, people_per_s=100.0))
+    limits = replace(BURST_AT_REAL_PACE, interactive_reserve=0.1)
+    office = Office(limits, StrictProvider(limits, seed=6, latency_s=0.1))
+    rate = play(saturated(office, from_s=60, to_s=150, people_per_s=10.0))
 
     assert office.provider.refused == 0
     bulk = office.done - len(office.waits_s)
     assert bulk > 0.3 * office.done
-    assert rate >= 0.88 * 500 / 3
-    assert office.wait_s(0.99) < 0.1
+    assert rate >= 0.88 * 500 / 30
+    assert office.wait_s(0.99) < 1.0
