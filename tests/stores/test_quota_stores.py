@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from sealwax.stores import quota_postgres
 from sealwax.stores.base import StoreError, StoreUnusable
 from sealwax.stores.quota_base import QuotaStore, machine_clock
 from sealwax.stores.quota_sqlite import BUSY_MAX_S
+from sealwax.stores.sqlite import open_writer
 from tests.quota_worker import LIMITS, open_store
 
 NOW = Want(Klass.INTERACTIVE)
@@ -353,6 +355,20 @@ async def test_a_worker_stopped_past_its_permits_life_is_reported(
         crew.abandon()
     assert seen[0]["breaches"] > 0
     assert seen[1]["breaches"] == 0
+
+
+def test_a_file_may_be_made_by_many_at_once(tmp_path: Path) -> None:
+    """Workers that start together all open the one new file, whoever makes it."""
+    for number in range(40):
+        path, ready = tmp_path / f"quota-{number}.db", threading.Barrier(6)
+
+        def made(path: Path = path, ready: threading.Barrier = ready) -> None:
+            ready.wait()
+            open_writer(path, "CREATE TABLE IF NOT EXISTS t (a INTEGER) STRICT;", 7).close()
+
+        with ThreadPoolExecutor(6) as threads:
+            for opened in [threads.submit(made) for _ in range(6)]:
+                opened.result()
 
 
 async def test_an_address_without_a_server_is_told_without_the_address() -> None:
