@@ -70,6 +70,7 @@ def send(
     cc: Annotated[list[str], Parameter(negative=())] | None = None,
     embedded: Annotated[bool, Parameter(negative=())] = False,
     draft: Annotated[bool, Parameter(negative=())] = False,
+    bulk: Annotated[bool, Parameter(negative=())] = False,
     principal: str = "",
     wait: bool = False,
     timeout: float | None = None,
@@ -97,6 +98,8 @@ def send(
         Signers sign in your application (`sealwax sign`) and get no mail from the provider.
     draft
         Make the envelope, and do not send it yet.
+    bulk
+        One of many: its calls let signers and single envelopes go first.
     principal
         In whose name, as in the settings; by default the account's default principal.
     wait
@@ -132,6 +135,7 @@ def send(
             message=message,
             send=not draft,
             principal=principal,
+            bulk=bulk,
         )
         until = ("created" if draft else "final") if wait else None
         return await running.report_sent(terminal, envelope, until=until, timeout_s=timeout)

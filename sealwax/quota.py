@@ -43,9 +43,20 @@ PACE_TOLERANCE_DIVISOR = 30
 
 Slots become free in clumps, because people took some and answers take unequally long, and what
 waits for its pace lies idle; but the more goes at once, the longer people wait where they are many.
+Measured in virtual time, four workers, 500 calls in a window, 2 % for people, 10 ms for an answer
+(parts of the budget used where 45 people come in a window; the longest wait but one in a hundred
+where 150 do, three times what the reserve is for): 8: 97.6 %, 468 ms; 15: 97.6 %, 255 ms; 30:
+97.5 %, 153 ms; 60: 97.3 %, 33 ms; no clumps: 97.3 %, 25 ms.
 """
 
 PACE_TOLERANCE_MIN = 4
+
+STRANGERS_AHEAD_DIVISOR = 3
+"""Which part of the usual time calls are granted ahead while others use the account, too.
+
+What is granted cannot be taken back when an answer tells of calls by others, so room is left for
+what they may do until then: less time, less room.
+"""
 
 RELEASE_DIVISOR = 720
 """The hour's reserve is released when this part of the hour is left (5 s)."""
@@ -178,6 +189,11 @@ class _Ledger:
     def alive(self, holder: _Holder) -> bool:
         return holder.at + self.life >= self.now
 
+    def ahead(self) -> int:
+        """How far ahead paced calls are granted: less while others use the account, too."""
+        ahead = micros(self.limits.ahead_s)
+        return ahead // STRANGERS_AHEAD_DIVISOR if self.burst.strangers else ahead
+
     def expire(self, keep: str | None) -> None:
         """Close the permits of holders that fell silent; forget holders that matter no more.
 
@@ -216,7 +232,7 @@ class _Ledger:
             if close.seen is not None:
                 self._learn(close, close.seen)
         # What is granted ahead cannot be taken back, and answers are reported as often.
-        self.burst.expect(self.now, self.window, 2 * micros(self.limits.ahead_s))
+        self.burst.expect(self.now, self.window, 2 * self.ahead())
         return holder
 
     def _never_made(self, holder: _Holder, number: int) -> None:
@@ -320,7 +336,7 @@ class _Ledger:
             calls = self.envelopes[want.envelope]
             for key, windows in self.limits.envelope_windows(want.purpose, want.operation).items():
                 own = max(own, calls.start(key, windows, self.now))
-        ahead = micros(self.limits.ahead_s)
+        ahead = self.ahead()
         if want.klass is Klass.INTERACTIVE:
             ahead = max(ahead, want.patience)
         if own > self.now + ahead:
@@ -328,6 +344,9 @@ class _Ledger:
         if paced.hour_left(want.klass) <= 0:
             return Denied(paced.hour_retry(want.klass), "hour")
         floor = self.limits.floor(want.klass, self.burst.capacity) + above
+        if want.klass is Klass.INTERACTIVE:
+            # Who waits for a page goes first, also before what others may do.
+            floor -= self.burst.caution
         slot = self.burst.start(floor, self.now)
         if slot is None:
             return Denied(self.now + ahead, "burst")
@@ -418,7 +437,7 @@ class _Paced:
     def share(self, klass: Klass) -> bool:
         """Whether this holder may take one more, since others of its class wait too."""
         rivals = sum(h.unmet[klass] > 0 for h in self._others)
-        within = micros(self._ledger.limits.ahead_s) // self._interval + self._tolerance
+        within = self._ledger.ahead() // self._interval + self._tolerance
         return self._given[klass] < math.ceil(within / (rivals + 1))
 
     def granted(self, klass: Klass, start: int) -> None:

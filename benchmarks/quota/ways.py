@@ -113,13 +113,11 @@ class Backoff:
         """See ``Way``."""
 
 
-class Paced:
-    """A static share of the account for each process, one call every ``gap_s``, in their order."""
+class Limited:
+    """Every call waits for its turn, and for another one where it is refused all the same."""
 
-    def __init__(self, gap_s: float, backoff: Backoff) -> None:
-        self._gap_s, self._backoff = gap_s, backoff
-        self._turn = asyncio.Lock()
-        self._next_s = 0.0
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
 
     async def make(self, call: Call) -> None:
         """See ``Way``."""
@@ -129,6 +127,23 @@ class Paced:
             if answer.refused is None:
                 return
             await self._backoff.after_refusal(answer, tried)
+
+    async def turn(self, call: Call) -> None:
+        """Wait until this call may be sent."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """See ``Way``."""
+
+
+class Paced(Limited):
+    """A static share of the account for each process, one call every ``gap_s``, in their order."""
+
+    def __init__(self, gap_s: float, backoff: Backoff) -> None:
+        super().__init__(backoff)
+        self._gap_s = gap_s
+        self._turn = asyncio.Lock()
+        self._next_s = 0.0
 
     async def turn(self, _: Call) -> None:
         """Wait for the next moment of this process's share."""
@@ -140,9 +155,6 @@ class Paced:
         now_s = time.monotonic()
         self._next_s = max(self._next_s, now_s - self._gap_s) + self._gap_s
         await asyncio.sleep(self._next_s - now_s)
-
-    async def close(self) -> None:
-        """See ``Way``."""
 
 
 class PeopleFirst(Paced):

@@ -32,6 +32,7 @@ from benchmarks.quota.ways import (
     Way,
     share_gap_s,
 )
+from sealwax.permit_desk import local_us
 from sealwax.permits import Permits
 from sealwax.providers.docusign_limits import seen
 from sealwax.quota_limits import Klass, Limits
@@ -48,9 +49,10 @@ class Task:
     """What one worker does.
 
     ``account`` is its id, ``base`` its address in the API. ``way``: ``ledger``, ``paced_split``,
-    ``people_first`` or ``backoff``. ``store``: a PostgreSQL address or an SQLite file, for the
-    ledger. ``burst_calls`` in ``burst_s`` seconds are the account's, shared by ``workers``.
-    ``people_per_s`` come to this worker. ``away_calls``: see ``Limits``.
+    ``people_first``, ``backoff``, ``redis_gcra`` or ``redis_sliding_log``. ``store``: a PostgreSQL
+    address or an SQLite file for the ledger, or Redis' address. ``burst_calls`` in ``burst_s``
+    seconds are the account's, shared by ``workers``. ``people_per_s`` come to this worker.
+    ``away_calls``: see ``Limits``. ``skew_s``: how wrong this worker's clock is.
     """
 
     account: str
@@ -66,6 +68,7 @@ class Task:
     callers: int
     people_per_s: float
     away_calls: int
+    skew_s: float
     seed: str
     result: str
 
@@ -92,14 +95,25 @@ async def open_store(where: str) -> QuotaStore:
     return quota_sqlite.open_quota(Path(where))
 
 
-def way(task: Task, store: QuotaStore | None) -> Way:
+async def way(task: Task, store: QuotaStore | None) -> Way:
     """How this worker decides when to call."""
     if store is not None:
-        budget = limits(task)
-        return ByLedger(Permits(store, lambda _: budget, read_answer=seen), task.account)
+        budget, skew = limits(task), round(task.skew_s * 1_000_000)
+        keeper = Permits(
+            store, lambda _: budget, read_answer=seen, now_us=lambda: local_us() + skew
+        )
+        return ByLedger(keeper, task.account)
     backoff = Backoff(task.burst_s, Random(task.seed + " backoff"))
     if task.way == "backoff":
         return backoff
+    if task.way.startswith("redis"):
+        # Only here: the libraries are installed for these sides alone.
+        from benchmarks.quota.redis_ways import Gcra, sliding_log
+
+        budget_of = (task.store, task.account, task.burst_calls, task.burst_s)
+        if task.way == "redis_gcra":
+            return Gcra(*budget_of, SPLIT_JITTER, backoff)
+        return await sliding_log(*budget_of, SPLIT_JITTER, backoff)
     gap_s = share_gap_s(task.burst_calls, task.burst_s, task.workers, SPLIT_JITTER)
     return (PeopleFirst if task.way == "people_first" else Paced)(gap_s, backoff)
 
@@ -175,7 +189,7 @@ async def main(task: Task, announce: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     store = await open_store(task.store) if task.way == "ledger" else None
-    made = way(task, store)
+    made = await way(task, store)
     many = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     headers = {"Authorization": f"Bearer {task.token}"}
     async with httpx.AsyncClient(
@@ -210,7 +224,7 @@ def _result(
         "refused": work.refused,
         "failures": work.failures,
         "people": people,
-        "round_trips": store.round_trips if store is not None else 0,
+        "round_trips": store.round_trips if store else getattr(made, "round_trips", 0),
         "ledger": ledger,
         "cpu_s": time.process_time(),
     }

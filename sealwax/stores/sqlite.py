@@ -172,8 +172,11 @@ def check_whole(connection: apsw.Connection, path: Path, within_s: float) -> boo
 
 def _prepare(connection: apsw.Connection, schema: str, application_id: int, path: Path) -> None:
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    # Both as of one moment: another program may be making the file.
+    connection.execute("BEGIN")
     found = connection.pragma("application_id")
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0][0]
+    connection.execute("COMMIT")
     if found != application_id and (found or tables):
         raise StoreUnusable(f"{path} is not a store of this kind; name another folder")
     connection.pragma("journal_mode", "wal")

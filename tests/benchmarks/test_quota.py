@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.quota import redis_server
 from benchmarks.quota.__main__ import SIDES, parsed
 from benchmarks.quota.figures import lines, ratios
+from benchmarks.quota.harms import HARMS
 from benchmarks.quota.provider import Counted
 from benchmarks.quota.sides import measured, rank
 from benchmarks.quota.ways import Answer, Backoff, Call, Paced, PeopleFirst, share_gap_s
@@ -43,6 +45,28 @@ def test_a_short_run_says_what_the_provider_counted() -> None:
     assert ours["round_trips_per_call"] > 0 == baselines["paced_split"]["round_trips_per_call"]
 
 
+@pytest.mark.server
+@pytest.mark.timeout(120)
+def test_redis_is_measured_where_it_is_and_a_stopped_worker_is_told_of() -> None:
+    """Without Redis its sides are left out with a line that says so; a breach is never silent."""
+    argv = [sys.executable, "-m", "benchmarks.quota", "--json", "--workers", "2", "--windows", "1"]
+    sides = ["redis_gcra", "redis_sliding_log"]
+    argv += ["--long", "--part", "stop", *(part for side in sides for part in ("--side", side))]
+    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert list(found["baselines"]) == ([] if redis_server.missing() else sides)
+    for name in sides if redis_server.missing() else []:
+        assert f"{name}: left out, {redis_server.missing()}" in done.stderr
+    for side in found["baselines"].values():
+        assert side["accepted"] > 0
+        assert side["round_trips_per_call"] >= 1
+    stop = found["long"]["stop"]
+    assert stop["stops"] > 0
+    assert stop["breaches_in_ledger"] > 0
+    assert stop["breach_in_log"]
+
+
 def figures(refusals: int, p99: float) -> dict[str, Any]:
     """One side's."""
     people = {"p50": 1.0, "p99": p99}
@@ -66,7 +90,7 @@ def test_we_are_compared_with_the_best_that_was_never_refused() -> None:
 
 def test_who_still_waits_at_the_end_is_counted() -> None:
     """Else the worst waits would be the ones that nobody sees; who came too early is not."""
-    counted = Counted(accepted=2, refused=0, utilisation=0.5, tenant=0)
+    counted = Counted(accepted=2, refused=0, utilisation=0.5, peak=2, tenant=0)
     result = {
         "people": [(0.5, 0.1, True), (1.0, 0.2, True), (1.5, 3.5, False), (2.0, 0.1, True)],
         "calls": 10,
@@ -138,7 +162,15 @@ async def test_people_go_before_batches_that_came_earlier() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [["--workers", "0"], ["--windows", "-1"], ["--scale", "2"], ["--side", "none"]]
+    "bad",
+    [
+        ["--workers", "0"],
+        ["--windows", "-1"],
+        ["--scale", "2"],
+        ["--side", "none"],
+        ["--long", "--part", "none"],
+        ["--part", "kill"],
+    ],
 )
 def test_bad_options_are_told_in_one_line(
     bad: list[str], capsys: pytest.CaptureFixture[str]
@@ -155,4 +187,6 @@ def test_the_default_run_has_all_sides() -> None:
     options, as_json = parsed([])
     assert (options.workers, options.scale, options.long, as_json) == (4, 0.1, False, False)
     assert options.sides == tuple(SIDES)
+    assert options.parts == HARMS
+    assert parsed(["--long", "--part", "kill"])[0].sides == ()
     assert {"reserve", "no_reserve", "postgres", "paced_split"} <= SIDES.keys()

@@ -2,7 +2,7 @@
 
 A local world is started, two signers open their links in Chromium, and their pages and the
 envelope's card in the Temporal web UI are stored in ``docs/images``. Look at them before you
-commit them.
+commit them. ``--table build/demo/table.svg`` stores the table of a demonstration that was run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FOLDER = programs.CHECKOUT / "docs" / "images"
 PAGE = (760, 620)
 SMALL_PAGE = (760, 300)
 UI = (1280, 1078)
+TABLE = (1224, 800)
 COLOURS = 128
 PINGED_WITHIN_S = 90
 
@@ -57,6 +58,14 @@ async def take(folder: Path) -> None:
             width, height = SMALL_PAGE
             await first.set_viewport_size({"width": width, "height": height})
             await _store(first, folder / "landing.png")
+
+
+async def take_table(drawing: Path, folder: Path) -> None:
+    """Take the demonstration's table, as the demonstration drew it."""
+    async with chromium.browser() as browser:
+        page = await _window(browser, TABLE)
+        await page.set_content(drawing.read_text("utf-8"))
+        await _store(page.locator("svg"), folder / "demo.png")
 
 
 async def _window(browser: Browser, size: tuple[int, int]) -> Page:
@@ -92,6 +101,13 @@ def main(arguments: Sequence[str]) -> int:
     if chromium.program() is None:
         print(f"pictures: {chromium.MISSING}", file=sys.stderr)
         return 2
+    if arguments[:1] == ["--table"]:
+        drawing = Path(arguments[1] if len(arguments) > 1 else "build/demo/table.svg")
+        if not drawing.exists():
+            print(f"pictures: there is no {drawing}; run `make demo` first", file=sys.stderr)
+            return 2
+        asyncio.run(take_table(drawing, FOLDER))
+        return 0
     folder = Path(arguments[0]) if arguments else FOLDER
     asyncio.run(take(folder))
     return 0

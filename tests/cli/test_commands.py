@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from sealwax import cli
+from sealwax.definition import RecipientKind
+from sealwax.opening import open_client
+from sealwax.running import recipient_from
+from sealwax.settings import load_settings
 from tests.cli.conftest import Ran, Sealwax
 from tests.client.stand_in import Plan
 
@@ -36,6 +40,25 @@ async def test_sending_twice_is_sending_once(sealwax: Sealwax, account: str, pdf
     assert (await sent(sealwax, account, pdf, "--json")).out == first.out
     other = await sent(sealwax, account, pdf, "--draft", "--json")
     assert (other.code, other.error["code"]) == (3, "business_key_reused")
+
+
+async def test_bulk_at_the_terminal_is_the_clients_bulk(
+    sealwax: Sealwax, account: str, pdf: Path, settings: Path
+) -> None:
+    """`send --bulk` is another order than `send`, and the same as `create(..., bulk=True)`."""
+    assert (await sent(sealwax, account, pdf, "--bulk")).code == 0
+    plain = await sent(sealwax, account, pdf, "--json")
+    assert (plain.code, plain.error["code"]) == (3, "business_key_reused")
+    client = await open_client(load_settings(settings))
+    envelope = await client.create(
+        account=account,
+        key="order-17",
+        subject="Contract",
+        documents=[pdf],
+        recipients=[recipient_from(text, RecipientKind.SIGNER) for text in SIGNERS[1::2]],
+        bulk=True,
+    )
+    assert envelope.workflow_id == f"envelope/{account}/order-17"
 
 
 async def test_status_shows_one_object_or_a_table(

@@ -110,6 +110,8 @@ async def test_worker_killed_in_the_middle_and_still_no_harm(tmp_path: Path):
     assert figures["naive"].keys() == KEYS
     harms = ("lost_updates", "duplicate_envelopes", "wrong_final_states")
     assert [figures[harm] for harm in harms] == [0, 0, 0]
+    assert figures["limit_refusals"] == 0
+    assert 0 < figures["burst_peak"] <= figures["burst_limit"] == 500
     assert figures["mutations_effective"] == figures["mutations_requested"] == 39
     assert (figures["envelopes"], figures["completed"]) == (4, 3)
     assert figures["naive"]["lost_updates"] > 0

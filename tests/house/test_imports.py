@@ -60,6 +60,7 @@ def test_the_contracts_hold() -> None:
         ("sealwax/client.py", "import sealwax.connection", "The client is handed a connection"),
         ("simulator/ledger.py", "import sealwax.keys", "The simulator shares no code"),
         ("sealwax/settings.py", "import simulator.ledger", "Nobody leans on the simulator"),
+        ("benchmarks/quota/postgres.py", "import tests.keys", "Nobody leans on the simulator"),
         ("bridge/__init__.py", "import workflows.envelope", "Programs stand on the library"),
         ("demo/stack.py", "import activities.envelopes", "do not reach into them"),
     ],

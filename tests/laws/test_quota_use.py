@@ -6,109 +6,29 @@ Real keepers in virtual time, against a provider that counts strictly.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
 
 import pytest
 
-from sealwax.permits import Permits, QuotaWait
-from sealwax.providers.docusign_limits import seen
 from sealwax.quota_limits import Klass, Limits
-from tests.quota_world import US, MemoryStore, StrictProvider, play, virtual_now_us
-
-SKEWS_S = (-10.0, 10.0, 3.0, 0.0)
-NO_AWAY = replace(Limits(), away_calls=0, away_calls_per_hour=0)
-BURST_ALONE = replace(
-    replace(NO_AWAY, hour_calls=1_000_000, urgent_per_hour=0).scaled(10), ahead_s=0.03
-)
-"""500 in 3 s; no hour that matters; granted ahead in the same proportion as at the real pace."""
+from tests.quota_office import BURST_ALONE, BURST_AT_REAL_PACE, NO_AWAY, Office, saturated
+from tests.quota_world import US, StrictProvider, play, virtual_now_us
 
 
-@dataclass
-class Office:
-    """Workers with their keepers, on one store and one account."""
-
-    limits: Limits
-    provider: StrictProvider
-    store: MemoryStore = field(default_factory=MemoryStore)
-    waits_s: list[float] = field(default_factory=list)
-    done: int = 0
-    refused: int = 0
-
-    def keeper(self, skew_s: float = 0.0) -> Permits:
-        return Permits(
-            self.store,
-            lambda _: self.limits,
-            read_answer=seen,
-            now_us=lambda: virtual_now_us() + 60 * US + round(skew_s * US),
-        )
-
-    async def bulk(self, keeper: Permits) -> None:
-        """Endless batches."""
-        while True:
-            try:
-                async with keeper.permit("acme", None, Klass.BULK, "Envelopes_GetEnvelope") as p:
-                    headers, refused = await self.provider.call()
-                    p.completed(headers, refused)
-                    self.done += 1
-                    self.refused += refused is not None
-            except QuotaWait as wait:
-                await asyncio.sleep(wait.after_s)
-
-    async def people(self, keeper: Permits, per_s: float, seed: int) -> None:
-        """People at random times."""
-        random = Random(seed)
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await asyncio.sleep(random.expovariate(per_s))
-                group.create_task(self.person(keeper))
-
-    async def person(self, keeper: Permits) -> None:
-        since = virtual_now_us()
-        while True:
-            try:
-                async with keeper.permit("acme", None, Klass.INTERACTIVE, "Views_Post") as permit:
-                    self.waits_s.append((virtual_now_us() - since) / US)
-                    permit.completed(*await self.provider.call())
-                    self.done += 1
-                    return
-            except QuotaWait as wait:
-                await asyncio.sleep(wait.after_s)
-
-    def wait_s(self, quantile: float) -> float:
-        return sorted(self.waits_s)[int(len(self.waits_s) * quantile)]
-
-
-async def saturated(
-    office: Office, *, from_s: float, to_s: float, people_per_s: float, callers: int = 30
-) -> float:
-    """How many calls a second are accepted between these times, with endless bulk."""
-    keepers = [office.keeper(skew) for skew in SKEWS_S]
-    tasks = [asyncio.create_task(office.bulk(k)) for k in keepers for _ in range(callers)]
-    if people_per_s:
-        share = people_per_s / len(keepers)
-        tasks += [asyncio.create_task(office.people(k, share, i)) for i, k in enumerate(keepers)]
-    await asyncio.sleep(from_s)
-    before = office.provider.accepted
-    await asyncio.sleep(to_s - from_s)
-    rate = (office.provider.accepted - before) / (to_s - from_s)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.gather(*(keeper.close() for keeper in keepers))
-    return rate
-
-
+@pytest.mark.parametrize("burst", [BURST_AT_REAL_PACE, BURST_ALONE], ids=["real", "scaled"])
 @pytest.mark.parametrize(("reserve", "least"), [(0.0, 0.99), (0.02, 0.975)])
-def test_endless_demand_uses_the_burst_and_is_never_refused(reserve: float, least: float) -> None:
+def test_endless_demand_uses_the_burst_and_is_never_refused(
+    burst: Limits, reserve: float, least: float
+) -> None:
     """Four workers whose clocks differ by 20 s; people wait for milliseconds meanwhile."""
-    limits = replace(BURST_ALONE, interactive_reserve=reserve)
-    office = Office(limits, StrictProvider(limits, seed=1))
-    people_per_s = 15.0 if reserve else 0.0
-    rate = play(saturated(office, from_s=6, to_s=18, people_per_s=people_per_s))
+    limits, window_s = replace(burst, interactive_reserve=reserve), burst.burst_window_s
+    office = Office(limits, StrictProvider(limits, seed=1, latency_s=window_s / 300))
+    per_s = 45 / window_s if reserve else 0.0
+    rate = play(saturated(office, from_s=2 * window_s, to_s=6 * window_s, people_per_s=per_s))
 
     assert office.provider.refused == 0
-    assert rate / (500 / 3) >= least
+    assert rate * window_s / limits.burst_calls >= least
     if reserve:
         assert len(office.waits_s) > 200
         assert office.wait_s(0.99) < 0.020
@@ -129,31 +49,41 @@ def test_the_hour_is_used_whole_and_people_wait_under_a_second() -> None:
     assert office.wait_s(0.99) < 1.0
 
 
-def test_another_program_that_takes_part_of_the_account_is_made_room_for() -> None:
-    """It takes a random 0-60 %: few refusals, and nearly all of what it leaves is used."""
-    limits = replace(BURST_ALONE, interactive_reserve=0.0)
-    office = Office(limits, StrictProvider(limits, seed=3))
-    taken = 0
+@pytest.mark.parametrize(
+    ("burst", "seed"),
+    [(BURST_AT_REAL_PACE, 3), (BURST_ALONE, 3), (BURST_ALONE, 4)],
+    ids=["real", "scaled-3", "scaled-4"],
+)
+def test_another_program_that_takes_part_of_the_account_is_made_room_for(
+    burst: Limits, seed: int
+) -> None:
+    """It takes a random 0-60 %, another part in every window, and people come meanwhile: few calls
+    are refused, and nearly all of what it leaves is used.
+    """
+    limits, window_s = replace(burst, interactive_reserve=0.02), burst.burst_window_s
+    office = Office(limits, StrictProvider(limits, seed=seed, latency_s=window_s / 300))
+    taken, windows = 0, 9
 
     async def stranger() -> None:
         nonlocal taken
-        random = Random(4)
+        random = Random(seed + 1)
         while True:
             share = random.uniform(0.0, 0.6)
-            until = virtual_now_us() + 4 * US
+            until = virtual_now_us() + window_s * US
             while virtual_now_us() < until:
-                await asyncio.sleep(random.expovariate(max(0.01, share) * 500 / 3))
+                await asyncio.sleep(random.expovariate(max(0.01, share) * 500 / window_s))
                 taken += office.provider.arrive()[1] is None
 
     async def both() -> int:
         other = asyncio.create_task(stranger())
-        await saturated(office, from_s=1, to_s=40, people_per_s=0)
+        to_s = windows * window_s
+        await saturated(office, from_s=window_s, to_s=to_s, people_per_s=45 / window_s)
         other.cancel()
         return office.provider.accepted - taken
 
     ours = play(both())
     assert office.refused < 0.005 * ours
-    assert ours / (500 / 3 * 40 - taken) >= 0.9
+    assert ours / (500 * windows - taken) >= 0.9
 
 
 def test_two_accounts_never_disturb_each_other() -> None:
@@ -181,12 +111,12 @@ def test_two_accounts_never_disturb_each_other() -> None:
 
 def test_bulk_progresses_whenever_people_leave_room() -> None:
     """People take six tenths, so more is reserved; batches get the rest without delaying them."""
-    limits = replace(BURST_ALONE, interactive_reserve=0.1)
-    office = Office(limits, StrictProvider(limits, seed=6))
-    rate = play(saturated(office, from_s=6, to_s=15, people_per_s=100.0))
+    limits = replace(BURST_AT_REAL_PACE, interactive_reserve=0.1)
+    office = Office(limits, StrictProvider(limits, seed=6, latency_s=0.1))
+    rate = play(saturated(office, from_s=60, to_s=150, people_per_s=10.0))
 
     assert office.provider.refused == 0
     bulk = office.done - len(office.waits_s)
     assert bulk > 0.3 * office.done
-    assert rate >= 0.88 * 500 / 3
-    assert office.wait_s(0.99) < 0.1
+    assert rate >= 0.88 * 500 / 30
+    assert office.wait_s(0.99) < 1.0

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import apsw
 import pytest
 import pytest_asyncio
 
+from demo.postgres_server import PostgresServer
 from sealwax.permits import Permits, QuotaWait
 from sealwax.quota_limits import Klass
 from sealwax.quota_reports import Ask, Close, Denied, Grant, Seen, Want
@@ -27,7 +29,7 @@ from sealwax.stores import quota_postgres
 from sealwax.stores.base import StoreError, StoreUnusable
 from sealwax.stores.quota_base import QuotaStore, machine_clock
 from sealwax.stores.quota_sqlite import BUSY_MAX_S
-from tests.postgres_server import PostgresServer
+from sealwax.stores.sqlite import open_writer
 from tests.quota_worker import LIMITS, open_store
 
 NOW = Want(Klass.INTERACTIVE)
@@ -306,6 +308,29 @@ async def test_a_killed_worker_leaks_nothing_and_no_window_is_exceeded(
     assert sum(s.get("breaches", 0) for s in seen) == 0
 
 
+async def test_a_store_that_restarts_under_workers_lets_no_window_be_exceeded(
+    place: Place, tmp_path: Path
+) -> None:
+    """Three processes at full work meanwhile: what each has set aside is all that they may do, and
+    within seconds of its return they work on.
+    """
+    crew = Crew(place, tmp_path, [10.0, -10.0, 0.0], 0.005)
+    try:
+        await crew.until(lambda: len(crew.arrivals()) > 150)
+        place.away.begin()
+        await asyncio.sleep(2 * LIMITS.burst_window_s)
+        back = time.monotonic_ns() // 1000
+        place.away.end()
+        await crew.until(lambda: crew.since(back) > 100)
+        recovered_us = [at for at in crew.arrivals() if at >= back][100] - back
+        seen = crew.end()
+    finally:
+        crew.abandon()
+    assert crew.most_in_a_window() <= LIMITS.burst_calls
+    assert recovered_us < 8_000_000
+    assert all(s["away_s"] == 0 for s in seen)
+
+
 async def test_a_worker_stopped_past_its_permits_life_is_reported(
     place: Place, tmp_path: Path
 ) -> None:
@@ -330,6 +355,20 @@ async def test_a_worker_stopped_past_its_permits_life_is_reported(
         crew.abandon()
     assert seen[0]["breaches"] > 0
     assert seen[1]["breaches"] == 0
+
+
+def test_a_file_may_be_made_by_many_at_once(tmp_path: Path) -> None:
+    """Workers that start together all open the one new file, whoever makes it."""
+    for number in range(40):
+        path, ready = tmp_path / f"quota-{number}.db", threading.Barrier(6)
+
+        def made(path: Path = path, ready: threading.Barrier = ready) -> None:
+            ready.wait()
+            open_writer(path, "CREATE TABLE IF NOT EXISTS t (a INTEGER) STRICT;", 7).close()
+
+        with ThreadPoolExecutor(6) as threads:
+            for opened in [threads.submit(made) for _ in range(6)]:
+                opened.result()
 
 
 async def test_an_address_without_a_server_is_told_without_the_address() -> None:

@@ -35,8 +35,11 @@ async def test_a_storm_harms_nothing(seed):
 
 
 async def test_without_harm_both_sides_score_none():
-    """The naive client is competent: it is the storm that harms it, not its own mistakes."""
+    """The naive client is competent: it is the storm that harms it, not its own mistakes. Both run
+    inside the provider's limits, which refuse Sealwax nothing.
+    """
     result: Result = await run(Options(CALM_SECONDS, FIXED_SEED, harm=False))
 
     assert result.naive is not None
     assert (result.ours.total, result.naive.total) == (0, 0), [*result.ours.why, *result.naive.why]
+    assert " 0 refused by limits, at most " in result.limits

