@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from demo.postgres_server import PostgresServer
 from sealwax.stores.base import Journal
-from tests.postgres_server import PostgresServer
 from tests.stores.journals import FilePlace, JournalPlace, ServerPlace
 
 

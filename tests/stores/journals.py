@@ -10,11 +10,11 @@ from pathlib import Path
 
 import asyncpg
 
+from demo.postgres_server import PostgresServer
 from sealwax.stores.base import EnvelopeName, Journal, RefusedWebhook, Webhook
 from sealwax.stores.journal import SqliteJournal, open_journal
 from sealwax.stores.journal_postgres import PostgresJournal, open_postgres_journal
 from tests.keys import KEYRING
-from tests.postgres_server import PostgresServer
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 A, B, C = (EnvelopeName("acme", f"env-{name}") for name in "abc")
