@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 import uvloop
 
 from bridge.app import BridgeApp
 from bridge.offspring import Offspring
+from bridge.programs import FOR_A_PERSON, CommandLine, leave_with, log_to_stderr
 from bridge.serving import CannotListen, Server, announced, listen
 from bridge.sessions import SessionEndpoints
 from bridge.signs import Signs, keep_beating
@@ -127,23 +125,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, status 2."""
-        self.exit(2, f"bridge: {message} (see --help)\n")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="python -m bridge",
-        description="Takes providers' webhooks, keeps them durably, and signals their workflows.",
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (see SEALWAX_CONFIG)")
-    parser.add_argument("--host", help="address to bind, instead of the settings'")
-    parser.add_argument(
-        "--port", type=int, help="port, instead of the settings'; 0 takes a free one"
-    )
-    parser.add_argument("--announce", type=Path, metavar="FILE", help="write {url, pid} here")
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        "bridge",
+        "bridge",
+        "Takes providers' webhooks, keeps them durably, and signals their workflows.",
+        "url, pid",
+    ).takes_address()
     parser.add_argument(
         "--no-forwarder",
         action="store_true",
@@ -155,13 +143,7 @@ def _parser() -> _Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status: 0 after a signal, 2 for what a person corrects."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    log_to_stderr("uvicorn", "httpx")
     try:
         settings = load_settings(options.config)
         host = options.host or settings.bridge.host
@@ -173,13 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         uvloop.run(run(settings, host, port, options.announce, forwarder))
     except (SettingsError, StoreError, CannotListen) as error:
         print(f"bridge: {error}", file=sys.stderr)
-        return 2
+        return FOR_A_PERSON
     return 0
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Temporal's SDK can abort the interpreter while it finalises, after all work is done.
-    os._exit(status)
+    leave_with(main)

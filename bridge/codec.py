@@ -13,12 +13,9 @@ page may ask only from an exact origin of ``[codec] origins``.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hmac
 import json
-import logging
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -29,6 +26,7 @@ import uvloop
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from temporalio.api.common.v1 import Payload, Payloads
 
+from bridge.programs import FOR_A_PERSON, CommandLine, leave_with, log_to_stderr
 from bridge.serving import CannotListen, Server, announced, listen
 from sealwax.crypto import CryptoError, Keyring
 from sealwax.payloads import decrypted, encrypted, is_encrypted
@@ -177,20 +175,11 @@ async def run(settings: Settings, host: str, port: int, announce: Path | None) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status: 0 after a signal, 2 for what a person corrects."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bridge.codec", description="Decodes payloads for the Temporal UI and CLI."
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (see SEALWAX_CONFIG)")
-    parser.add_argument("--host", help="address to bind, instead of the settings'")
-    parser.add_argument("--port", type=int, help="port, instead of the settings'; 0: a free one")
-    parser.add_argument("--announce", type=Path, metavar="FILE", help="write {url, pid} here")
+    parser = CommandLine(
+        "codec", "bridge.codec", "Decodes payloads for the Temporal UI and CLI.", "url, pid"
+    ).takes_address()
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    log_to_stderr("uvicorn")
     try:
         settings = load_settings(options.config)
         host = options.host or settings.codec.host
@@ -198,13 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         uvloop.run(run(settings, host, port, options.announce))
     except (SettingsError, CannotListen) as error:
         print(f"codec: {error}", file=sys.stderr)
-        return 2
+        return FOR_A_PERSON
     return 0
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Temporal's SDK can abort the interpreter while it finalises, after all work is done.
-    os._exit(status)
+    leave_with(main)

@@ -5,11 +5,9 @@ Any number of them share one journal; ``python -m bridge`` starts one of its own
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
-import os
 import random
 import signal
 import sys
@@ -17,12 +15,13 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import uvloop
 
 from bridge.forward import Forwarder, Pace
 from bridge.offspring import OWNED, owner_gone
+from bridge.programs import FOR_A_PERSON, CommandLine, leave_with, log_to_stderr, write_announcement
 from bridge.sink import TemporalSink
 from sealwax.connection import connect
 from sealwax.providers.registry import webhook_reader
@@ -66,7 +65,8 @@ async def run(settings: Settings, announce: Path | None, *, owned: bool) -> None
         if owned:
             beside.append(_end_with_owner(forwarder))
         tasks = [asyncio.create_task(work) for work in beside]
-        _announced(announce, forwarder)
+        log.info("forwarding as %s", forwarder.name)
+        write_announcement(announce, {"url": None, "name": forwarder.name})
         try:
             await forwarder.run()
         finally:
@@ -112,28 +112,13 @@ async def _prune(journal: Journal, retention: Retention) -> None:
             log.info("%d old webhooks pruned", pruned)
 
 
-def _announced(file: Path | None, forwarder: Forwarder) -> None:
-    log.info("forwarding as %s", forwarder.name)
-    if file is not None:
-        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-        said = {"url": None, "pid": os.getpid(), "name": forwarder.name}
-        unfinished.write_text(json.dumps(said), encoding="utf-8")
-        unfinished.replace(file)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, status 2."""
-        self.exit(2, f"forwarder: {message} (see --help)\n")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="python -m bridge.forwarder",
-        description="Brings webhooks from the journal to their workflows; run as many as you like.",
+def _parser() -> CommandLine:
+    parser = CommandLine(
+        "forwarder",
+        "bridge.forwarder",
+        "Brings webhooks from the journal to their workflows; run as many as you like.",
+        "pid, name",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (see SEALWAX_CONFIG)")
-    parser.add_argument("--announce", type=Path, metavar="FILE", help="write {pid, name} here")
     parser.add_argument(
         OWNED, action="store_true", help="end when standard input does, as a bridge's own one"
     )
@@ -143,23 +128,15 @@ def _parser() -> _Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status: 0 after a signal, 2 for what a person corrects."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    log_to_stderr()
     try:
         settings = load_settings(options.config)
         uvloop.run(run(settings, options.announce, owned=options.owned))
     except (SettingsError, StoreError) as error:
         print(f"forwarder: {error}", file=sys.stderr)
-        return 2
+        return FOR_A_PERSON
     return 0
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Temporal's SDK can abort the interpreter while it finalises, after all work is done.
-    os._exit(status)
+    leave_with(main)

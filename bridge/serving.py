@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from bridge.guard import Guard, places
+from bridge.programs import write_announcement
 
 GRACEFUL_S = 5
 BACKLOG = 2048
@@ -100,7 +99,4 @@ def announced(file: Path | None, host: str, listener: socket.socket) -> None:
     shown = f"[{reachable}]" if ":" in reachable else reachable
     url = f"http://{shown}:{listener.getsockname()[1]}"
     log.info("listening at %s", url)
-    if file is not None:
-        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
-        unfinished.replace(file)
+    write_announcement(file, {"url": url})
