@@ -321,8 +321,9 @@ def _sort_in(entry: Mapping[str, Any], found: set[str], deleted: set[str]) -> No
 
 def _change(envelope: Mapping[str, Any]) -> ProviderEvent:
     facts = shapes.envelope_facts(envelope)
+    own = [fact for fact in facts if not fact.recipient]
     created = shapes.parse_time(envelope.get("createdDateTime"))
-    if created is not None and not any(f.status == EnvelopeStatus.CREATED for f in facts):
+    if created is not None and not any(f.status == EnvelopeStatus.CREATED for f in own):
         facts += (Fact(EnvelopeStatus.CREATED, at=created),)
     envelope_id = str(envelope["envelopeId"])
     sender = envelope.get("sender")

@@ -53,7 +53,7 @@ def open_writer(path: Path, schema: str, application_id: int) -> apsw.Connection
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = apsw.Connection(str(path))
         try:
-            _prepare(connection, schema, application_id, path)
+            _prepared(connection, schema, application_id, path)
         except BaseException:
             connection.close()
             raise
@@ -170,13 +170,26 @@ def check_whole(connection: apsw.Connection, path: Path, within_s: float) -> boo
     return True
 
 
+def _prepared(connection: apsw.Connection, schema: str, application_id: int, path: Path) -> None:
+    """Prepare it, again while others do the same: SQLite does not wait where it changes the mode of
+    the log, but says at once that the file is busy."""
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            _prepare(connection, schema, application_id, path)
+            return
+        except apsw.BusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.5, 1.5) * BUSY_AGAIN_S)
+
+
 def _prepare(connection: apsw.Connection, schema: str, application_id: int, path: Path) -> None:
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     # Both as of one moment: another program may be making the file.
-    connection.execute("BEGIN")
-    found = connection.pragma("application_id")
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0][0]
-    connection.execute("COMMIT")
+    with connection:
+        found = connection.pragma("application_id")
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0][0]
     if found != application_id and (found or tables):
         raise StoreUnusable(f"{path} is not a store of this kind; name another folder")
     connection.pragma("journal_mode", "wal")
@@ -188,5 +201,6 @@ def _prepare(connection: apsw.Connection, schema: str, application_id: int, path
         connection.pragma("application_id", application_id)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise

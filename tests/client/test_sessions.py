@@ -55,7 +55,7 @@ async def sent(house: Rig, *recipients: Recipient) -> EnvelopeHandle:
 
 async def seen(envelope: EnvelopeHandle, wanted: Any) -> Snapshot:
     """The first snapshot of which ``wanted`` holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         async for snapshot in envelope.watch():
             if wanted(snapshot):
                 return snapshot

@@ -54,6 +54,20 @@ def test_a_part_of_the_list_is_one_request_ordered_by_what_never_changes():
     assert Fact("created").identity in {f.identity for f in listing.events[0].facts}
 
 
+def test_a_recipient_who_has_nothing_yet_does_not_stand_for_the_envelope():
+    """Both begin as "created": one who never had a turn takes no change from the envelope's own."""
+    listed = {
+        "envelopeId": "e-1",
+        "status": "declined",
+        "createdDateTime": "2026-01-01T00:00:00Z",
+        "recipients": {"signers": [{"recipientId": "2", "status": "created"}]},
+    }
+    _, listing = converse(ADAPTER.listed(SINCE, 0, 3), {"envelopes": [listed]})
+    assert {Fact("created").identity, Fact("created", "2").identity} <= {
+        fact.identity for fact in listing.events[0].facts
+    }
+
+
 @pytest.mark.parametrize(
     ("position", "body", "more"),
     [

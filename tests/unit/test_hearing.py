@@ -23,6 +23,15 @@ from sealwax.stores.base import (
 from sealwax.stores.sweep_base import Change
 
 NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def now() -> None:
+    """Of each test, not of the import: what is looked at compares with the clock."""
+    global NOW
+    NOW = datetime.now(UTC)
+
+
 TOLD = Fact("completed")
 
 

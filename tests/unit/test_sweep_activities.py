@@ -52,6 +52,13 @@ SETTINGS = SweepSettings(page=5, batch=2, late_after_s=0.001)
 NOW = datetime.now(UTC)
 
 
+@pytest.fixture(autouse=True)
+def now() -> None:
+    """Of each test, not of the import: what is looked at compares with the clock."""
+    global NOW
+    NOW = datetime.now(UTC)
+
+
 @dataclass
 class Provider:
     """A list of envelopes in the order of their making, which may change between two parts."""
