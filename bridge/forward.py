@@ -252,7 +252,7 @@ class Forwarder:
     def _rest_s(self, now: float) -> float:
         """How long an envelope rests after a signal; never so long that its claim would end."""
         rest_s = self._pace.patience.rest_s(self._rate.per_s(now))
-        return min(rest_s, self._pace.hold_s / 3)
+        return min(rest_s, self._pace.hold_s / 2)
 
     def _few(self) -> int:
         """With so few left that are ready, more are claimed: each time costs a transaction."""
@@ -330,7 +330,8 @@ class Forwarder:
         now = asyncio.get_running_loop().time()
         if count == 0 or (rest_s := self._rest_s(now)) <= 0:
             return self._done
-        self._held[envelope] = _Hold(0, now + rest_s)
+        # Spread, so that those whose events came together do not come together for ever.
+        self._held[envelope] = _Hold(0, now + rest_s * random.uniform(0.5, 1.0))
         # Where more is to be expected, to keep it costs less than to claim it again.
         return self._resting if was_held or count > 1 else self._done
 

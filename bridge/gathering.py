@@ -17,11 +17,11 @@ MEMORY_S = 1.0
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Up to ``free_per_s`` events a second in all nothing waits; at ``full_per_s`` an envelope is
-    signalled at most every ``longest_s``."""
+    signalled every ``longest_s`` at the least."""
 
     free_per_s: float = 100.0
     full_per_s: float = 1_500.0
-    longest_s: float = 2.0
+    longest_s: float = 4.0
 
     def rest_s(self, per_s: float) -> float:
         """How long an envelope rests after a signal, at this rate of events."""
