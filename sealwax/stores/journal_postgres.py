@@ -164,8 +164,7 @@ class PostgresJournal:
 
     async def release(self, forwarder: str, envelopes: Iterable[EnvelopeName]) -> None:
         """See ``Journal.release``."""
-        names = sorted(envelopes)
-        if names:
+        if names := sorted(envelopes):
             await self._execute(sql.RELEASE, forwarder, *columns(names))
 
     async def arrived(self, timeout_s: float) -> bool:
@@ -199,8 +198,8 @@ class PostgresJournal:
         self, envelopes: Sequence[EnvelopeName], limit: int
     ) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
         """See ``Journal.undelivered_of``."""
-        named = columns(envelopes)
-        return by_envelope(await self._rows(sql.UNDELIVERED_OF, *named, limit, VISIT_ROWS))
+        values = (*columns(envelopes), limit, VISIT_ROWS)
+        return by_envelope(await self._rows(sql.UNDELIVERED_OF, *values))
 
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
         """See ``Journal.pending``."""
@@ -369,8 +368,7 @@ class PostgresJournal:
 
         Not within the append itself: transactions that notify commit one after the other.
         """
-        now = time.monotonic()
-        if self._notify_at > now or self._closed:
+        if self._notify_at > (now := time.monotonic()) or self._closed:
             return
         self._notify_at = now + NOTIFY_EVERY_S
 

@@ -185,5 +185,6 @@ def _prepare(connection: apsw.Connection, schema: str, application_id: int, path
         connection.pragma("application_id", application_id)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
