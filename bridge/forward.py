@@ -16,9 +16,10 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from bridge.gathering import Patience, Rate
 from bridge.marks import Marks
 from bridge.routes import Item, Router
 from bridge.sink import SignalSink, SinkUnavailable, Undeliverable, WorkflowGone
@@ -43,6 +44,8 @@ forwarder has claimed may become free."""
 
 LISTEN_S = 5.0
 STOP_GRACE_S = 3.0
+CLAIM_GAP_MAX_S = 0.1
+HELD_MAX = 10_000
 WHOLE_BYTES_MAX = 1024 * 1024
 """A portion with less in its bodies, and fewer rows than were asked for, is all that there was."""
 
@@ -66,11 +69,13 @@ class Pace:
     park_first_s: float = 0.5
     park_max_s: float = 60.0
     park_s: float = 24 * 3600.0
+    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True)
 class _Hold:
-    """An envelope whose signals failed: how often in a row, and until when it waits."""
+    """An envelope that is not to be signalled before ``until``: its signals failed so often in a
+    row, or with 0 ``tries`` the last one was a moment ago."""
 
     tries: int
     until: float
@@ -113,6 +118,9 @@ class Forwarder:
         self._failures = 0
         self._resume_at = 0.0
         self._look_s = LOOK_SOON_S
+        self._claim_at = 0.0
+        self._first: dict[EnvelopeName, tuple[JournalRow, ...]] = {}
+        self._rate = Rate()
         self._stopping = False
 
     @property
@@ -155,14 +163,16 @@ class Forwarder:
         self._stopping = True
         self._wake.set()
 
-    async def forward(self, envelope: EnvelopeName) -> None:
-        """Bring all undelivered webhooks of one envelope on their way, in order.
+    async def forward(self, envelope: EnvelopeName) -> int:
+        """Bring all undelivered webhooks of one envelope on their way, in order; says how many.
 
         Raises ``SinkUnavailable`` and ``StoreError``: then the rest stays as it is.
         """
-        after, most = 0, self._pace.batch_events
-        while rows := await self._journal.undelivered(envelope, after, most):
-            after = rows[-1].id
+        count, after, most = 0, 0, self._pace.batch_events
+        first = self._first.pop(envelope, ())
+        while rows := first or await self._journal.undelivered(envelope, after, most):
+            first = ()
+            count, after = count + len(rows), rows[-1].id
             routed = await self._router.routed(rows)
             for row, why in routed.unreadable:
                 await self._quarantine([row.id], why)
@@ -172,7 +182,8 @@ class Forwarder:
             size_bytes = sum(len(row.webhook.body) for row in rows)
             # What came meanwhile is found when the envelope is claimed again.
             if (len(rows) < most and size_bytes < WHOLE_BYTES_MAX) or self._over(envelope):
-                return
+                break
+        return count
 
     async def _listen(self) -> None:
         """Wake for what other processes append."""
@@ -203,21 +214,45 @@ class Forwarder:
         self._wake_resting()
         most = 3 * self._pace.envelopes_at_once if self._failures == 0 else 1
         room = most - len(self._ready) - len(self._tasks)
+        now = asyncio.get_running_loop().time()
         if self._until_resume_s() > 0 or len(self._ready) > self._few() or room <= 0:
+            return
+        if self._claim_at > now:
             return
         if self._done:
             done, self._done = self._done, set()
             await self._let_go(done)
-        ends = asyncio.get_running_loop().time() + self._pace.hold_s
+        ends = now + self._pace.hold_s
         names = await self._journal.claim(self.name, self._now(), self._pace.hold_s, room)
         self._look_s = LOOK_SOON_S if names else min(LOOK_EVERY_S, 2 * self._look_s)
+        if len(names) < room:
+            # Nobody else waits: in a surge those who come next are looked for together.
+            self._claim_at = now + min(CLAIM_GAP_MAX_S, self._rest_s(now) / 10)
         self._claimed |= dict.fromkeys(names, ends)
         # A claim of our own may have ended, and been given to us again, under a signal that hangs.
         known = {*self._tasks, *self._ready, *self._resting}
-        self._ready.extend(name for name in names if name not in known)
+        new = [name for name in names if name not in known]
         # Whoever meets trouble here meets it again when its turn comes, and alone.
         with suppress(Exception):
-            await self._router.meet(names)
+            await self._router.meet(new)
+            await self._read_ahead(new, now)
+        # Not before: what was read for one that has had its turn would be sent again.
+        self._ready.extend(new)
+
+    async def _read_ahead(self, names: Sequence[EnvelopeName], now: float) -> None:
+        """Read what those have who go at once, in one visit."""
+        if len(self._held) > HELD_MAX:
+            held = self._held.items()
+            self._held = {e: h for e, h in held if h.tries or h.until > now or e in self._resting}
+        going = [n for n in names if n not in self._held or self._held[n].until <= now]
+        if len(going) > 1:
+            most = self._pace.batch_events
+            self._first |= await self._journal.undelivered_of(going, most)
+
+    def _rest_s(self, now: float) -> float:
+        """How long an envelope rests after a signal; never so long that its claim would end."""
+        rest_s = self._pace.patience.rest_s(self._rate.per_s(now))
+        return min(rest_s, self._pace.hold_s / 2)
 
     def _few(self) -> int:
         """With so few left that are ready, more are claimed: each time costs a transaction."""
@@ -257,6 +292,7 @@ class Forwarder:
         names = list(envelopes)
         for envelope in names:
             self._claimed.pop(envelope, None)
+            self._first.pop(envelope, None)
         try:
             await self._journal.release(self.name, names)
         except StoreError as error:
@@ -267,26 +303,37 @@ class Forwarder:
         return self._pace.envelopes_at_once if self._failures == 0 else 1
 
     async def _forward(self, envelope: EnvelopeName) -> None:
-        failed = False
+        after = self._done
         try:
-            await self.forward(envelope)
+            after = self._after(envelope, await self.forward(envelope))
         except SinkUnavailable as error:
-            failed = True
+            after = self._resting
             self._failed(str(error), envelope)
         except StoreError as error:
             self._failed(str(error))
         except Exception as error:
             log.exception("an envelope's webhooks cannot be forwarded")
             await self._set_aside(envelope, type(error).__name__)
-        else:
-            # Nothing more: what needed no signal (parked, quarantined) says nothing of the server.
-            self._held.pop(envelope, None)
         finally:
             del self._tasks[envelope]
-            (self._resting if failed else self._done).add(envelope)
+            after.add(envelope)
             self._start()
             if len(self._ready) <= self._few() or not self.reaching:
                 self._wake.set()
+
+    def _after(self, envelope: EnvelopeName, count: int) -> set[EnvelopeName]:
+        """Where an envelope belongs of which so many were forwarded: it may have to rest.
+
+        What needed no signal (parked, quarantined) says nothing of the server.
+        """
+        was_held = self._held.pop(envelope, None) is not None
+        now = asyncio.get_running_loop().time()
+        if count == 0 or (rest_s := self._rest_s(now)) <= 0:
+            return self._done
+        # Spread, so that those whose events came together do not come together for ever.
+        self._held[envelope] = _Hold(0, now + rest_s * random.uniform(0.5, 1.0))
+        # Where more is to be expected, to keep it costs less than to claim it again.
+        return self._resting if was_held or count > 1 else self._done
 
     def _failed(self, why: str, envelope: EnvelopeName | None = None) -> None:
         """Hold the envelope back; hold all back where it is not this envelope alone that fails."""
@@ -321,6 +368,7 @@ class Forwarder:
             return until_s
         now = asyncio.get_running_loop().time()
         waits = [self._look_s, *(self._held[e].until - now for e in self._resting)]
+        waits += [self._claim_at - now] if self._claim_at > now else []
         if not self._tasks and not self._ready:
             due = await self._journal.next_due()
             if due is not None and (due_s := (due - self._now()).total_seconds()) > 0:
@@ -386,6 +434,7 @@ class Forwarder:
             if len(rerouted) < len(ids):
                 await self._marks.delivered([i for i in ids if i not in rerouted])
             self.counts["delivered"] += len(ids)
+            self._rate.count(len(ids), asyncio.get_running_loop().time())
 
     async def _quarantine(self, ids: Sequence[int], why: str) -> None:
         await self._journal.mark(ids, "quarantined", why)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from sealwax.stores.base import Journal, StoreError
 
+GATHER_S = 0.01
+
 
 class Marks:
     """Gathers what is delivered while the journal writes what was delivered before."""
@@ -27,6 +29,8 @@ class Marks:
     async def _write(self) -> None:
         try:
             while self._waiting:
+                # Nobody waits for a mark but who would go on with the same envelope.
+                await asyncio.sleep(GATHER_S)
                 gathered, self._waiting = self._waiting, []
                 error: Exception | None = None
                 try:

@@ -52,6 +52,9 @@ class Server(uvicorn.Server):
             access_log=False,
             log_config=None,
             server_header=False,
+            # Nothing here reads the client's address or needs the time in answers.
+            date_header=False,
+            proxy_headers=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=GRACEFUL_S,
         )

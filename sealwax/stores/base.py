@@ -413,6 +413,15 @@ class Journal(Protocol):
         """
         ...
 
+    async def undelivered_of(
+        self, envelopes: Sequence[EnvelopeName], limit: int
+    ) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
+        """The first ``undelivered`` ones of many envelopes, at most ``limit`` of each.
+
+        Left out are those with none, and those that a visit of bounded length did not come to.
+        """
+        ...
+
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
         """Pending webhooks in the order in which they came; fewer where bodies are large."""
         ...

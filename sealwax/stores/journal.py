@@ -65,6 +65,7 @@ T = TypeVar("T")
 WAITING_MAX = 20_000
 WAITING_BYTES_MAX = 256 * 1024 * 1024
 READ_BYTES_MAX = 16 * 1024 * 1024
+VISIT_ROWS = 400
 DUE_ROWS_PER_ENVELOPE = 20
 DUE_STEPS_PER_ENVELOPE = 4
 SEALED_IN_LINE_BYTES = 256 * 1024
@@ -207,8 +208,26 @@ class SqliteJournal:
         self, envelope: EnvelopeName, after: int, limit: int
     ) -> tuple[JournalRow, ...]:
         """See ``Journal.undelivered``."""
-        named = {"account": envelope.account, "envelope": envelope.provider_envelope_id}
-        return await self._rows(sql.UNDELIVERED, {**named, "after": after, "limit": limit})
+        return await self._rows(sql.UNDELIVERED, _undelivered_of(envelope, after, limit))
+
+    async def undelivered_of(
+        self, envelopes: Sequence[EnvelopeName], limit: int
+    ) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
+        """See ``Journal.undelivered_of``."""
+
+        def work() -> list[tuple[EnvelopeName, tuple[JournalRow, ...]]]:
+            read: list[tuple[EnvelopeName, tuple[JournalRow, ...]]] = []
+            count = size_bytes = 0
+            for name in envelopes:
+                if found := self._opened(sql.UNDELIVERED, _undelivered_of(name, 0, limit)):
+                    read.append((name, tuple(found)))
+                count += len(found)
+                size_bytes += sum(len(row.webhook.body) for row in found)
+                if count >= VISIT_ROWS or size_bytes >= READ_BYTES_MAX:
+                    break
+            return read
+
+        return dict(await self._in_reader(work))
 
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
         """See ``Journal.pending``."""
@@ -364,17 +383,18 @@ class SqliteJournal:
     async def _rows(
         self, text: str, values: tuple[Any, ...] | dict[str, Any]
     ) -> tuple[JournalRow, ...]:
-        def work() -> list[JournalRow]:
-            read: list[JournalRow] = []
-            size_bytes = 0
-            for found in self._reader.execute(text, values):
-                read.append(row_of(found, self._keyring))
-                size_bytes += len(read[-1].webhook.body)
-                if size_bytes >= READ_BYTES_MAX:
-                    break
-            return read
+        return tuple(await self._in_reader(lambda: self._opened(text, values)))
 
-        return tuple(await self._in_reader(work))
+    def _opened(self, text: str, values: tuple[Any, ...] | dict[str, Any]) -> list[JournalRow]:
+        """Whole rows, no more than ``READ_BYTES_MAX`` and one; for the thread that reads."""
+        read: list[JournalRow] = []
+        size_bytes = 0
+        for found in self._reader.execute(text, values):
+            read.append(row_of(found, self._keyring))
+            size_bytes += len(read[-1].webhook.body)
+            if size_bytes >= READ_BYTES_MAX:
+                break
+        return read
 
     async def _read(self, text: str, values: dict[str, Any] | None = None) -> list[Any]:
         return await self._in_reader(lambda: self._reader.execute(text, values).fetchall())
@@ -389,6 +409,15 @@ class SqliteJournal:
         if self._closed:
             raise StoreError("the journal is closed; open it again")
         return await asyncio.get_running_loop().run_in_executor(self._reading, translated)
+
+
+def _undelivered_of(envelope: EnvelopeName, after: int, limit: int) -> dict[str, Any]:
+    return {
+        "account": envelope.account,
+        "envelope": envelope.provider_envelope_id,
+        "after": after,
+        "limit": limit,
+    }
 
 
 def _claim(connection: apsw.Connection, asked: list[list[dict[str, Any]]]) -> list[list[bool]]:

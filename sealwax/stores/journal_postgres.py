@@ -38,6 +38,8 @@ from sealwax.stores.base import (
 )
 from sealwax.stores.journal_postgres_groups import AppendGroups
 from sealwax.stores.journal_postgres_rows import (
+    by_envelope,
+    columns,
     delivery_to_write,
     entry_of,
     meant,
@@ -56,6 +58,7 @@ WAITING_MAX = 20_000
 WAITING_BYTES_MAX = 256 * 1024 * 1024
 READ_BYTES_MAX = 16 * 1024 * 1024
 READ_ROWS_AT_ONCE = 20
+VISIT_ROWS = 400
 DUE_ROWS_PER_ENVELOPE = 20
 DUE_STEPS_PER_ENVELOPE = 4
 SEALED_IN_LINE_BYTES = 256 * 1024
@@ -161,11 +164,8 @@ class PostgresJournal:
 
     async def release(self, forwarder: str, envelopes: Iterable[EnvelopeName]) -> None:
         """See ``Journal.release``."""
-        names = sorted(envelopes)
-        if names:
-            accounts = [name.account for name in names]
-            ids = [name.provider_envelope_id for name in names]
-            await self._execute(sql.RELEASE, forwarder, accounts, ids)
+        if names := sorted(envelopes):
+            await self._execute(sql.RELEASE, forwarder, *columns(names))
 
     async def arrived(self, timeout_s: float) -> bool:
         """See ``Journal.arrived``: told by ``NOTIFY``, and looked for where nobody tells."""
@@ -193,6 +193,13 @@ class PostgresJournal:
         """See ``Journal.undelivered``."""
         name = (envelope.account, envelope.provider_envelope_id)
         return await self._rows(sql.UNDELIVERED, *name, after, limit)
+
+    async def undelivered_of(
+        self, envelopes: Sequence[EnvelopeName], limit: int
+    ) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
+        """See ``Journal.undelivered_of``."""
+        values = (*columns(envelopes), limit, VISIT_ROWS)
+        return by_envelope(await self._rows(sql.UNDELIVERED_OF, *values))
 
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
         """See ``Journal.pending``."""
@@ -361,8 +368,7 @@ class PostgresJournal:
 
         Not within the append itself: transactions that notify commit one after the other.
         """
-        now = time.monotonic()
-        if self._notify_at > now or self._closed:
+        if self._notify_at > (now := time.monotonic()) or self._closed:
             return
         self._notify_at = now + NOTIFY_EVERY_S
 

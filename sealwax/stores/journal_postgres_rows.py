@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sealwax.crypto import Keyring
 from sealwax.stores.base import (
+    EnvelopeName,
     JournalEntry,
     JournalRow,
     RefusedWebhook,
@@ -99,6 +100,21 @@ def row_of(found: Sequence[Any], keyring: Keyring) -> JournalRow:
     """A whole row, opened. Raises ``KeyUnknown``."""
     headers, body = open_delivery(keyring, found[-2], found[-1])
     return entry_of(found).opened(headers, body)
+
+
+def columns(names: Iterable[EnvelopeName]) -> tuple[list[str], list[str]]:
+    """Accounts and provider's ids, as ``unnest`` takes them."""
+    listed = list(names)
+    return [name.account for name in listed], [name.provider_envelope_id for name in listed]
+
+
+def by_envelope(rows: Iterable[JournalRow]) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
+    """Each envelope's rows, in the order of their ids."""
+    found: dict[EnvelopeName, list[JournalRow]] = {}
+    for row in sorted(rows, key=lambda row: row.id):
+        name = EnvelopeName(row.webhook.account, row.webhook.provider_envelope_id)
+        found.setdefault(name, []).append(row)
+    return {name: tuple(of) for name, of in found.items()}
 
 
 def refused_of(found: Sequence[Any], keyring: Keyring) -> RefusedWebhook:

@@ -175,6 +175,20 @@ UNDELIVERED = (
     + " ORDER BY w.id LIMIT $4"
 )
 
+# Without an order of its own the nested loop stops at the last limit, and reads no row beyond.
+_UNDELIVERED_OF = """
+(SELECT * FROM sealwax_webhook WHERE state = '{}' AND account = e.account
+ AND provider_envelope_id = e.envelope ORDER BY id LIMIT $3)
+"""
+UNDELIVERED_OF = f"""
+SELECT {_COLUMNS}, w.delivery, w.sealed
+FROM unnest($1::text[], $2::text[]) AS e (account, envelope)
+CROSS JOIN LATERAL (
+    SELECT * FROM ({_UNDELIVERED_OF.format("pending")}
+    UNION ALL {_UNDELIVERED_OF.format("parked")}) AS u ORDER BY id LIMIT $3
+) AS w LIMIT $4
+"""
+
 DUE = """
 SELECT d.account, d.provider_envelope_id, min(d.id) AS first, count(*) AS rows,
        bool_or(c.until IS NOT NULL) AS held

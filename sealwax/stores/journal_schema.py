@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS payload (id INTEGER PRIMARY KEY, sealed BLOB NOT NULL
 CREATE INDEX IF NOT EXISTS webhook_pending ON webhook (id) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS webhook_pending_of
     ON webhook (account, provider_envelope_id, id) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS webhook_parked_of
+    ON webhook (account, provider_envelope_id, id) WHERE state = 'parked';
 CREATE INDEX IF NOT EXISTS webhook_of ON webhook (account, provider_envelope_id, id);
 CREATE INDEX IF NOT EXISTS webhook_parked
     ON webhook (retry_us) WHERE state = 'parked' AND retry_us IS NOT NULL;
@@ -116,17 +118,14 @@ PENDING = (
     + " ORDER BY w.id"
 )
 KEPT = _WHOLE.format("(SELECT * FROM webhook WHERE id > ? ORDER BY id LIMIT ?)") + " ORDER BY w.id"
+_OF_ENVELOPE = """
+SELECT * FROM (SELECT id FROM webhook INDEXED BY webhook_{0}_of
+               WHERE state = '{0}' AND account = :account
+                   AND provider_envelope_id = :envelope AND id > :after ORDER BY id LIMIT :limit)
+"""
 UNDELIVERED = (
-    _WHOLE.format("""(
-    SELECT * FROM (
-        SELECT * FROM webhook INDEXED BY webhook_pending_of
-        WHERE state = 'pending' AND account = :account
-            AND provider_envelope_id = :envelope AND id > :after ORDER BY id LIMIT :limit)
-    UNION ALL SELECT * FROM (
-        SELECT * FROM webhook WHERE state = 'parked' AND account = :account
-            AND provider_envelope_id = :envelope AND id > :after ORDER BY id LIMIT :limit)
-    ORDER BY id LIMIT :limit)""")
-    + " ORDER BY w.id"
+    f"{_WHOLE.format('webhook')} WHERE w.id IN ({_OF_ENVELOPE.format('pending')}"
+    f" UNION ALL {_OF_ENVELOPE.format('parked')}) ORDER BY w.id LIMIT :limit"
 )
 
 # The oldest rows only: after a long outage the backlog is large, and this is asked again and again.

@@ -109,6 +109,12 @@ class SpooledJournal:
         """See ``Journal.undelivered``."""
         return await self._database.undelivered(envelope, after, limit)
 
+    async def undelivered_of(
+        self, envelopes: Sequence[EnvelopeName], limit: int
+    ) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
+        """See ``Journal.undelivered_of``."""
+        return await self._database.undelivered_of(envelopes, limit)
+
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
         """See ``Journal.pending``."""
         return await self._database.pending(limit)

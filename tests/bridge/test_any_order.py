@@ -8,6 +8,8 @@ forwarder to the workflow on a real server. The simulator's ledger says what the
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from bridge.app import BridgeApp, Receive, Scope, Send
 from bridge.forward import Forwarder, Pace
+from bridge.ingest import Accept, ingest
 from bridge.serving import Server, listen
 from bridge.sink import TemporalSink
 from bridge.sources import sources
@@ -30,6 +33,7 @@ from demo.stack import Stack
 from sealwax.definition import Recipient
 from sealwax.handle import EnvelopeHandle
 from sealwax.messages import Snapshot
+from sealwax.providers.webhook_trust import SharedSecret
 from sealwax.stores.base import Journal
 from sealwax.stores.journal import open_journal
 from sealwax.stores.registry import open_registry
@@ -203,6 +207,47 @@ async def test_a_life_told_in_any_order_and_number_has_one_end(
     await world.deliver(told, len(told))
     assert _end(await envelope.status()) == truth
     assert (await world.journal.counts()).quarantined == 0
+
+
+async def test_a_hint_causes_one_look_and_no_fact(world: World) -> None:
+    """Whoever knows the address's secret says "completed" of an envelope that is only sent: it is
+    read once, and what was read counts; told again, nothing is read."""
+    envelope, envelope_id = await world.born()
+    body = _claims_completed(await world.lives(envelope, envelope_id, ()))
+    of = next(iter(sources(world.house.settings).values()))
+    source = dataclasses.replace(of, keys=(b"secret",), scheme=SharedSecret("x-secret"))
+    before, seen = await _reads(world, envelope_id), (await envelope.status()).events_seen
+    for _ in range(2):
+        decision = ingest(source, [("x-secret", "secret")], body, "", datetime.now(UTC))
+        assert isinstance(decision, Accept)
+        assert decision.webhook.trust == "hint"
+        await world.journal.append(decision.webhook)
+        world.forwarder.wake()
+    async with asyncio.timeout(WITHIN_S):
+        while await _reads(world, envelope_id) == before:  # noqa: ASYNC110 - another program
+            await asyncio.sleep(0.02)
+    # What is told later is taken in later: the hint has had all its effects by then.
+    await world.deliver(await world.lives(envelope, envelope_id, (("1", "open"),)), 8)
+    async with asyncio.timeout(WITHIN_S):
+        while (await envelope.status()).events_seen < seen + 2:  # noqa: ASYNC110 - another program
+            await asyncio.sleep(0.02)
+    assert await _reads(world, envelope_id) == before + 1
+    assert _end(await envelope.status()) == await _truth(world, envelope_id)
+
+
+def _claims_completed(told: Sequence[Delivery]) -> bytes:
+    """What the provider said when it was sent, with another word in its mouth."""
+    message = next(m for d in told if (m := json.loads(d.body))["event"] == "envelope-sent")
+    message["event"] = "envelope-completed"
+    message["generatedDateTime"] = "2030-01-01T00:00:00.0000000Z"
+    return json.dumps(message).encode()
+
+
+async def _reads(world: World, envelope_id: str) -> int:
+    """How often the provider was asked about this envelope."""
+    calls = (await world.house.desk.ledger(calls=True))["calls"]
+    path = f"/envelopes/{envelope_id}"
+    return sum(call["method"] == "GET" and call["path"].endswith(path) for call in calls)
 
 
 async def _truth(world: World, envelope_id: str) -> tuple[str, dict[str, str]]:

@@ -90,6 +90,22 @@ async def test_webhooks_wait_in_the_order_in_which_they_came_parked_ones_include
     assert await claimable(journal, NOW, 1) == (B,)
 
 
+async def test_many_envelopes_are_read_in_one_visit_each_in_its_order(journal: Journal) -> None:
+    """What waits of each, the oldest first, as reading them one by one would give."""
+    ids = [(await journal.append(webhook(f"k{i}", f"env-{'abc'[i % 3]}"))).id for i in range(12)]
+    await journal.mark(ids[:1], "delivered")
+    await journal.park(ids[3:4], NOW, "nobody knows it")
+    await journal.mark([row for i, row in enumerate(ids) if i % 3 == 2], "delivered")
+    found = await journal.undelivered_of([B, A, C], 3)
+    assert found == {
+        A: await journal.undelivered(A, 0, 3),
+        B: await journal.undelivered(B, 0, 3),
+    }
+    assert [row.webhook.event_key for row in found[A]] == ["k3", "k6", "k9"]
+    assert found[A][0].webhook.state == "parked"
+    assert await journal.undelivered_of([], 3) == {}
+
+
 async def test_a_parked_webhook_is_due_when_its_time_has_come_and_not_before(
     journal: Journal,
 ) -> None:

@@ -139,8 +139,8 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 async def test_a_disk_that_is_really_full_refuses_and_takes_again_when_there_is_room(
     tmp_path: Path,
 ) -> None:
-    with small_disk(tmp_path / "small", "4m") as folder:
-        (folder / "other").write_bytes(bytes(1_500_000))
+    with small_disk(tmp_path / "small", "5m") as folder:
+        (folder / "other").write_bytes(bytes(2_000_000))
         journal = open_journal(folder / "journal.db", KEYRING)
         kept: list[str] = []
         refused = why = ""
