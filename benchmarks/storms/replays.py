@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
@@ -21,10 +22,11 @@ from worker import SANDBOX, WORKFLOWS
 WHY_MAX = 300
 
 
-async def replayed(settings: Path) -> Harm:
+async def replayed(settings: Path, most: int | None = None, seed: int = 0) -> Harm:
     """Replay every run that the server holds; ``unreplayable`` counts those that differ.
 
-    ``settings``: those of the worker, whose server must be up. Raises ConnectionFailed.
+    ``most``: of more runs than that, so many are drawn by ``seed``. ``settings``: those of the
+    worker, whose server must be up. Raises ConnectionFailed.
     """
     given = load_settings(settings)
     keyring = given.keyring()
@@ -37,7 +39,7 @@ async def replayed(settings: Path) -> Harm:
         **client_options(keyring),
     )
     harm = Harm()
-    async with replayer.workflow_replay_iterator(_histories(client)) as results:
+    async with replayer.workflow_replay_iterator(_histories(client, most, seed)) as results:
         async for result in results:
             if result.replay_failure is not None:
                 harm.unreplayable += 1
@@ -47,6 +49,9 @@ async def replayed(settings: Path) -> Harm:
     return harm
 
 
-async def _histories(client: Client) -> AsyncIterator[WorkflowHistory]:
-    async for run in client.list_workflows(""):
-        yield await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+async def _histories(client: Client, most: int | None, seed: int) -> AsyncIterator[WorkflowHistory]:
+    runs = [(run.id, run.run_id) async for run in client.list_workflows("")]
+    if most is not None and len(runs) > most:
+        runs = Random(seed).sample(runs, most)
+    for workflow_id, run_id in runs:
+        yield await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()

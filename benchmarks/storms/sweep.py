@@ -160,8 +160,13 @@ class Sweep:
         await self._live(Point("", history_events_max), trace)
         return trace.read_text("utf-8").split()
 
-    async def run(self, points: Sequence[Point]) -> Swept:
-        """A life for each point; judged by the ledger at the end."""
+    async def run(
+        self, points: Sequence[Point], replays: int | None = None, seed: int = 0
+    ) -> Swept:
+        """A life for each point; judged by the ledger at the end.
+
+        ``replays``: at most so many runs, drawn by ``seed``, are replayed afterwards; None: all.
+        """
         began, swept = time.monotonic(), Swept()
         places = asyncio.Semaphore(SIDE_BY_SIDE)
 
@@ -176,7 +181,7 @@ class Sweep:
         await self._control.flush_webhooks(10)
         ledger = await self._control.ledger(self._account_id)
         swept.harm = judge(self._lives, self._records, ledger)
-        swept.harm.add(await replayed(self._settings))
+        swept.harm.add(await replayed(self._settings, replays, seed))
         swept.seconds = time.monotonic() - began
         return swept
 

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from demo.stack import Stack
@@ -21,6 +22,7 @@ from tests.client.stand_in import Plan, StandIn
 from tests.keys import KEYRING
 
 
+@pytest.mark.timeout(300)
 async def test_callers_get_their_results_through_a_server_that_was_killed(
     tmp_path: Path, pdf: Path
 ) -> None:
@@ -50,7 +52,7 @@ async def test_callers_get_their_results_through_a_server_that_was_killed(
             )
             asking = [
                 asyncio.create_task(
-                    envelope.mutate(ChangeMessage(subject=f"S{n}"), f"op-{n}", timeout_s=90)
+                    envelope.mutate(ChangeMessage(subject=f"S{n}"), f"op-{n}", timeout_s=240)
                 )
                 for n in range(30)
             ]

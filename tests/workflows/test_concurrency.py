@@ -62,7 +62,8 @@ async def _from_many_processes(house: rig.Rig, key: str) -> list[dict[str, Any]]
     for process in processes:
         out, err = await process.communicate()
         assert process.returncode == 0, err.decode()
-        results += json.loads(out)
+        # The SDK writes its warnings to standard output, too; the result is the last line.
+        results += json.loads(out.splitlines()[-1])
     return results
 
 
