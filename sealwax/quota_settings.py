@@ -7,28 +7,25 @@ from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from sealwax.quota_limits import Limits
 from sealwax.secret_references import SecretReference
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from sealwax.settings_types import LOOPBACK, Part
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Calls = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
 
 
-class AccountQuota(BaseModel):
+class AccountQuota(Part):
     """``[accounts.NAME.quota]``: what is another one here than under ``[quota]``.
 
     See ``quota_limits.Limits`` for what each key means; what is left out has its default.
     ``scale`` shortens all windows and the provider's other times alike (0.1 makes 30 s 3 s): for a
     simulator that does the same.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     burst_calls: Calls | None = None
     hour_calls: Calls | None = None
@@ -82,7 +79,7 @@ def check_quota(every: QuotaSettings, accounts: Iterable[tuple[str, AccountQuota
                 "quota", "quota of account {name}: {why}", {"name": name, "why": str(error)}
             ) from None
         scaled = (account.scale or every.scale or 1.0) != 1.0
-        if scaled and urlsplit(api_base).hostname not in _LOOPBACK:
+        if scaled and urlsplit(api_base).hostname not in LOOPBACK:
             raise PydanticCustomError(
                 "quota",
                 "quota.scale of account {name} must be 1: the provider's windows are as long as"

@@ -6,26 +6,21 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from sealwax.session import SessionRules
+from sealwax.settings_types import LOOPBACK, Part, address_parts
 
 PING_EVERY_MIN_S = 60.0
 """What DocuSign grants at least (SPEC recipientViewRequest.pingFrequency, 60 to 1200 seconds)."""
 
 _HOST_AND_PORT = re.compile(r"(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _USUAL = SessionRules()
 
 
 def _origin(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError:
-        parts, host = urlsplit(""), ""
+    parts, host = address_parts(text)
     alone = text == f"{parts.scheme}://{parts.netloc}"
     if not host or not alone or not _HOST_AND_PORT.fullmatch(parts.netloc):
         raise PydanticCustomError(
@@ -33,7 +28,7 @@ def _origin(text: str) -> str:
             "must be scheme and host alone, in lower case, such as https://app.example.com;"
             " correct it",
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
         raise PydanticCustomError(
             "origin", "must start with https:// (plain http is only for this machine's own address)"
         )
@@ -43,14 +38,12 @@ def _origin(text: str) -> str:
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class SessionSettings(BaseModel):
+class SessionSettings(Part):
     """``[sessions]``; times in seconds. See ``session.SessionRules`` for what each one means.
 
     ``return_origins`` lists the addresses of applications that signers may be sent on to after
     signing, such as ``https://app.example.com``; this machine's own address needs no entry.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url_life_s: Seconds = _USUAL.url_life_s
     ping_every_s: Annotated[float, Field(gt=0, le=1200, allow_inf_nan=False)] = _USUAL.ping_every_s
@@ -84,7 +77,7 @@ def check_ping_every(sessions: SessionSettings, api_bases: tuple[str, ...]) -> N
     """
     if sessions.ping_every_s >= PING_EVERY_MIN_S:
         return
-    if any(urlsplit(base).hostname not in _LOOPBACK for base in api_bases):
+    if any(urlsplit(base).hostname not in LOOPBACK for base in api_bases):
         raise PydanticCustomError(
             "sessions",
             "sessions.ping_every_s must be 60 to 1200, as the provider pings no more often;"

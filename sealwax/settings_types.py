@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def _guid(text: str) -> str:
@@ -23,18 +23,24 @@ def _guid(text: str) -> str:
     return text
 
 
-def _url(text: str) -> str:
+def address_parts(text: str) -> tuple[SplitResult, str]:
+    """An address in its parts, and its host; of what is none, parts and a host that are empty."""
     try:
         parts = urlsplit(text)
         host = parts.hostname or ""
         _ = parts.port
     except ValueError:
-        parts, host = urlsplit(""), ""
+        return urlsplit(""), ""
+    return parts, host
+
+
+def _url(text: str) -> str:
+    parts, host = address_parts(text)
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
         raise PydanticCustomError("url", "must be an address such as https://host/path; correct it")
     if parts.username is not None or parts.password is not None:
         raise PydanticCustomError("url", "must hold no user name or password; take them out")
-    if parts.scheme == "http" and host not in _LOOPBACK:
+    if parts.scheme == "http" and host not in LOOPBACK:
         raise PydanticCustomError(
             "url", "must start with https:// (plain http is only for this machine's own address)"
         )

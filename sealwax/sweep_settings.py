@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_core import PydanticCustomError
+
+from sealwax.settings_types import Part
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class SweepSettings(BaseModel):
+class SweepSettings(Part):
     """``[sweep]``: for each account a sweep every ``every_s`` seconds; 0 makes none.
 
     A sweep lists what changed its status since the last one, and once more the ``overlap_s``
@@ -22,8 +24,6 @@ class SweepSettings(BaseModel):
     requests of one sweep. A webhook counts as drift once it is ``late_after_s`` late, and no more
     when it comes after all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     every_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 900.0
     overlap_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+
+from sealwax.settings_types import Part
 
 
 def _listening(text: str) -> str:
@@ -24,15 +26,13 @@ def _listening(text: str) -> str:
     return text
 
 
-class TelemetrySettings(BaseModel):
+class TelemetrySettings(Part):
     """``[telemetry]``.
 
     ``prometheus``: where a worker serves metrics to be fetched (``/metrics``), such as
     ``127.0.0.1:9464``; "" serves none. Each worker of a machine needs a port of its own.
     ``quota_every_s``: how often an account in use is looked at for its card and metrics.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     prometheus: Annotated[str, AfterValidator(_listening)] = ""
     quota_every_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60.0

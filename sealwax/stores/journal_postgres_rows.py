@@ -119,15 +119,5 @@ def by_envelope(rows: Iterable[JournalRow]) -> dict[EnvelopeName, tuple[JournalR
 
 def refused_of(found: Sequence[Any], keyring: Keyring) -> RefusedWebhook:
     """What ``journal_postgres_schema.REFUSED`` found, opened. Raises ``KeyUnknown``."""
-    row_id, account, status, reason, size_bytes, received_at, sealed = found
-    headers, body = open_refused(keyring, account, sealed)
-    return RefusedWebhook(
-        account=account,
-        status=status,
-        reason=reason,
-        headers=headers,
-        body=body,
-        size_bytes=size_bytes,
-        received_at=received_at,
-        id=row_id,
-    )
+    *columns, received_at, sealed = found
+    return open_refused(keyring, *columns, sealed, received_at=received_at)

@@ -103,15 +103,5 @@ def row_of(found: tuple[Any, ...], keyring: Keyring) -> JournalRow:
 
 def refused_of(found: tuple[Any, ...], keyring: Keyring) -> RefusedWebhook:
     """What ``journal_schema.REFUSED`` found, opened. Raises ``KeyUnknown``."""
-    row_id, account, status, reason, size_bytes, received_us, sealed = found
-    headers, body = open_refused(keyring, account, sealed)
-    return RefusedWebhook(
-        account=account,
-        status=status,
-        reason=reason,
-        headers=headers,
-        body=body,
-        size_bytes=size_bytes,
-        received_at=time_of(received_us),
-        id=row_id,
-    )
+    *columns, received_us, sealed = found
+    return open_refused(keyring, *columns, sealed, received_at=time_of(received_us))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sealwax.crypto import Keyring, SealBroken, open_sealed, seal
-from sealwax.stores.base import Webhook
+from sealwax.stores.base import RefusedWebhook, Webhook
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -46,9 +47,25 @@ def seal_refused(keyring: Keyring, account: str, headers: Headers, body: bytes) 
     return _seal(keyring, "refused\0" + account, headers, body)
 
 
-def open_refused(keyring: Keyring, account: str, sealed: bytes) -> tuple[Headers, bytes]:
-    """What ``seal_refused`` sealed; nothing where it is damaged. Raises ``KeyUnknown``."""
-    return _open(keyring, "refused\0" + account, sealed)
+def open_refused(
+    keyring: Keyring,
+    *columns: Any,
+    received_at: datetime,
+) -> RefusedWebhook:
+    """A refused webhook from its row: id, account, status, reason, size and what ``seal_refused``
+    sealed, of which nothing is there where it is damaged. Raises ``KeyUnknown``."""
+    row_id, account, status, reason, size_bytes, sealed = columns
+    headers, body = _open(keyring, "refused\0" + account, sealed)
+    return RefusedWebhook(
+        account=account,
+        status=status,
+        reason=reason,
+        headers=headers,
+        body=body,
+        size_bytes=size_bytes,
+        received_at=received_at,
+        id=row_id,
+    )
 
 
 def microseconds(at: datetime) -> int:

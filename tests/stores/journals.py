@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -127,3 +130,23 @@ class ServerPlace(JournalPlace):
         connection = await asyncpg.connect(self.server.dsn)
         await connection.execute(text)
         await connection.close()
+
+
+def acknowledged_before_kill_9(program: str, path: Path) -> set[str]:
+    """What a program printed, a line for each append that returned, until it was killed."""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        stdout=subprocess.PIPE,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        text=True,
+    )
+    assert process.stdout is not None
+    acknowledged = {process.stdout.readline().strip() for _ in range(200)}
+    process.kill()
+    acknowledged |= set(process.stdout.read().split("\n")[:-1])
+    process.wait()
+    process.stdout.close()
+    assert "" not in acknowledged
+    return acknowledged

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +24,17 @@ from sealwax.stores.journal import open_journal
 from sealwax.stores.journal_postgres import PostgresJournal, open_postgres_journal
 from sealwax.stores.journal_spool import SpooledJournal
 from tests.keys import KEYRING
-from tests.stores.journals import NOW, SECOND, A, ServerPlace, keys_of, until, webhook
+from tests.stores.journals import (
+    NOW,
+    SECOND,
+    A,
+    ServerPlace,
+    acknowledged_before_kill_9,
+    keys_of,
+    until,
+    webhook,
+)
 
-ROOT = Path(__file__).parents[2]
 NOBODY_LISTENS = "postgresql://nobody@127.0.0.1:1/none"
 
 
@@ -237,20 +242,7 @@ asyncio.run(main())
 async def test_what_was_spooled_survives_kill_9_and_reaches_the_database_once(
     server_place: ServerPlace, tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SPOOL_FOREVER, str(tmp_path / "spool.db")],
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        text=True,
-    )
-    assert process.stdout is not None
-    acknowledged = {process.stdout.readline().strip() for _ in range(200)}
-    process.kill()
-    acknowledged |= set(process.stdout.read().split("\n")[:-1])
-    process.wait()
-    process.stdout.close()
-    assert "" not in acknowledged
+    acknowledged = acknowledged_before_kill_9(_SPOOL_FOREVER, tmp_path / "spool.db")
     journal = spooled_journal(server_place.server.dsn, tmp_path / "spool.db")
     await journal.start()
     await moved(journal)

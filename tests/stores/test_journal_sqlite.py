@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +18,7 @@ from sealwax.stores.base import StoreError, StoreFull, StoreUnusable
 from sealwax.stores.group_writer import GroupWriter
 from sealwax.stores.journal import SqliteJournal, open_journal
 from tests.keys import KEYRING
-from tests.stores.journals import webhook
+from tests.stores.journals import acknowledged_before_kill_9, webhook
 
 
 @pytest_asyncio.fixture
@@ -168,21 +165,7 @@ asyncio.run(main())
 async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     """A process is killed while it appends: every webhook whose append returned is there."""
     path = tmp_path / "journal.db"
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _APPEND_FOREVER, str(path)],
-        stdout=subprocess.PIPE,
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        text=True,
-    )
-    assert process.stdout is not None
-    acknowledged = {process.stdout.readline().strip() for _ in range(200)}
-    process.kill()
-    acknowledged |= set(process.stdout.read().split("\n")[:-1])
-    process.wait()
-    process.stdout.close()
-    assert "" not in acknowledged
+    acknowledged = acknowledged_before_kill_9(_APPEND_FOREVER, path)
     journal = open_journal(path, KEYRING)
     kept = {row.webhook.event_key for row in await journal.pending(100_000)}
     await journal.close()
