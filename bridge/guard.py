@@ -78,7 +78,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self._guard = guard
         self._in_head = False
         self._head_bytes = 0
-        self._fed_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A place is taken; the request is awaited from now on."""
@@ -97,7 +96,6 @@ class GuardedProtocol(HttpToolsProtocol):
         """Count what belongs to a head, and end the connection where it is too much."""
         if self.transport.is_closing():
             return
-        self._fed_bytes = len(data)
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -116,10 +114,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        if self._head_bytes + self._fed_bytes > HEAD_BYTES_MAX:
-            self._head_bytes = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                raise _TooMuch
+        # What was counted so far leaves out the piece of the wire in which the head began.
+        self._head_bytes = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
+        if self._head_bytes > HEAD_BYTES_MAX:
+            raise _TooMuch
         if len(self.pipeline) >= PIPELINED_MAX:
             raise _TooMuch
         self._in_head = False

@@ -16,7 +16,7 @@ import pytest
 
 from bridge import guard as module
 from bridge.app import BridgeApp
-from bridge.guard import HEAD_BYTES_MAX, places
+from bridge.guard import HEAD_BYTES_MAX, GuardedProtocol, places
 from bridge.serving import Server, listen
 from sealwax.stores.journal import open_journal
 from tests.bridge.deliveries import Clock, message, no_sessions, signature, source
@@ -87,6 +87,11 @@ class Listener:
         await asyncio.get_running_loop().sock_connect(client, self.socket.getsockname())
         self.wires.append(Wire(*await asyncio.open_connection(sock=client)))
         return self.wires[-1]
+
+    def heads_begun(self) -> int:
+        """How many connections are within a head."""
+        held = self.server.server_state.connections
+        return sum(isinstance(c, GuardedProtocol) and c._in_head for c in held)
 
     async def still_takes_webhooks(self) -> None:
         """A well-behaved sender is served as if nobody else were there."""
@@ -186,6 +191,22 @@ async def test_a_large_head_is_refused_before_it_fills_the_memory(
         await wire.ended()
         assert listener.app.refused == {"head": 1}
         await listener.still_takes_webhooks()
+
+
+@pytest.mark.parametrize("first_bytes", [40, HEAD_BYTES_MAX // 2, HEAD_BYTES_MAX - 1])
+async def test_a_large_head_is_refused_however_it_was_cut_up(
+    tmp_path: Path, first_bytes: int
+) -> None:
+    """The piece that it begins in counts, and so does the one that it ends in."""
+    head = post(BODY, b"x-large: " + b"x" * HEAD_BYTES_MAX)
+    async with listening(tmp_path) as listener:
+        wire = await listener.connect()
+        await wire.say(head[:first_bytes])
+        while not listener.heads_begun():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await wire.say(head[first_bytes:])
+        assert await wire.answer() in (431, 0)
+        assert listener.app.refused == {"head": 1}
 
 
 async def test_a_head_of_the_largest_size_is_read(tmp_path: Path) -> None:
