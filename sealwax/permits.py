@@ -61,7 +61,7 @@ class Permits:
         now_us: Callable[[], int] = local_us,
     ) -> None:
         self._store = store
-        self._limits = limits
+        self.limits = limits
         self._read_answer = read_answer
         self._holder = holder or secrets.token_hex(8)
         self._patience_s = patience_s
@@ -127,7 +127,7 @@ class Permits:
         if desk is None:
             desk = self._desks[account] = Desk(
                 account,
-                self._limits(account),
+                self.limits(account),
                 self._store,
                 self._holder,
                 self._read_answer,

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
+from typing import Literal
 
 from sealwax.quota_windows import Purpose, Sliding
+
+Window = Literal["burst", "poll"]
+"""A time that has to pass by itself: the burst's, or that between two polls of an envelope."""
 
 
 class Klass(IntEnum):
@@ -120,6 +124,10 @@ class Limits:
         times = {name: getattr(self, name) / factor for name in scaled}
         life_s, ahead_s = max(0.5, self.life_s / factor), max(0.1, self.ahead_s / factor)
         return replace(self, **times, life_s=life_s, ahead_s=ahead_s)
+
+    def window_s(self, window: Window) -> float:
+        """How long the account's burst is counted, or an envelope is not to be polled again."""
+        return self.burst_window_s if window == "burst" else self.poll_every_s
 
     def floor(self, klass: Klass, capacity: int) -> int:
         """How many slots of the burst a call of this class leaves to more urgent ones."""

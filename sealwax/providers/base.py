@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 from sealwax.calls import Applied, Capabilities, Cause, Create, FindCreated, Mutate, OpenView
 from sealwax.facts import Fact, ProviderEvent
 from sealwax.observations import Extra, Observation
-from sealwax.quota_limits import Klass
+from sealwax.quota_limits import Klass, Window
 
 T = TypeVar("T")
 
@@ -68,9 +68,18 @@ class Unavailable(NotSentError):
 
 
 class RateLimited(NotSentError):
-    """Refused by a limit of the account or the envelope."""
+    """Refused by a limit of the account or the envelope.
+
+    ``window``: which of the limits' windows has to pass, where the provider names no time.
+    """
 
     cause = "rate_limited"
+
+    def __init__(
+        self, reason: str, retry_after_s: float | None = None, window: Window | None = None
+    ) -> None:
+        super().__init__(reason, retry_after_s)
+        self.window = window
 
 
 class QuotaHeld(NotSentError):

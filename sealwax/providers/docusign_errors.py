@@ -37,23 +37,22 @@ from sealwax.providers.base import (
     TokenRefused,
     Unavailable,
 )
+from sealwax.quota_limits import Window
 
 T = TypeVar("T")
 
-BURST_WINDOW_S = 30.0
-POLLING_INTERVAL_S = 900.0
 _MESSAGE_LENGTH_MAX = 300
 
 # docusign.com docs, "Rules and limits" and "Service protection: new API errors for excessive
-# polling and envelope updates": the burst window is 30 s and has no reset header; the same GET of
-# one envelope is wanted at most once in 15 minutes. None: the hour's end stands in a header.
-_LIMITS: dict[str, float | None] = {
+# polling and envelope updates": the burst window has no reset header; the same GET of one envelope
+# is wanted at most once in 15 minutes. None: the hour's end stands in a header.
+_LIMITS: dict[str, Window | None] = {
     "hourly_apiinvocation_limit_exceeded": None,
-    "burst_apiinvocation_limit_exceeded": BURST_WINDOW_S,
+    "burst_apiinvocation_limit_exceeded": "burst",
     "hourly_apiinvocation_envelope_limit_exceeded": None,
-    "burst_apiinvocation_envelope_limit_exceeded": BURST_WINDOW_S,
-    "hourly_envelope_polling_limit_exceeded": POLLING_INTERVAL_S,
-    "burst_envelope_polling_limit_exceeded": BURST_WINDOW_S,
+    "burst_apiinvocation_envelope_limit_exceeded": "burst",
+    "hourly_envelope_polling_limit_exceeded": "poll",
+    "burst_envelope_polling_limit_exceeded": "burst",
 }
 _TOKEN = frozenset({"authorization_invalid_token", "user_authentication_failed"})
 _PERSON = frozenset(
@@ -194,8 +193,7 @@ def _code_and_message(answer: Answer) -> tuple[str, str]:
 
 def _by_code(code: str, message: str, request: Request, answer: Answer) -> ProviderError | None:
     if code in _LIMITS:
-        asked = retry_after_s(answer)
-        return RateLimited(f"{code}: {message}", _LIMITS[code] if asked is None else asked)
+        return RateLimited(f"{code}: {message}", retry_after_s(answer), _LIMITS[code])
     if code in _TOKEN:
         return TokenRefused(f"{code}: {message}")
     if code in _PERSON:

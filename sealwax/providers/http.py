@@ -47,7 +47,7 @@ from sealwax.providers.base import (
 from sealwax.providers.circuit import Breaker, Passage
 from sealwax.providers.metering import Progress, Quota, passed
 from sealwax.providers.tokens import Principal, TokenSource
-from sealwax.quota_limits import Klass
+from sealwax.quota_limits import Klass, Limits
 
 T = TypeVar("T")
 
@@ -246,8 +246,8 @@ class HttpProvider:
         except ProviderError as error:
             if progress.committed:
                 raise OutcomeUnknown(f"an earlier step took effect, then: {error}") from error
-            if isinstance(error, RateLimited) and error.retry_after_s is None and progress.last:
-                raise RateLimited(str(error), self._wait_s(progress.last)) from error
+            if isinstance(error, RateLimited) and progress.last:
+                raise self._dated(error, progress.last) from error
             raise
         finally:
             conversation.close()
@@ -379,8 +379,8 @@ class HttpProvider:
             self._told(answer, permit)
             self._judge(request, answer, passage)
         refusal = self._adapter.refused(request, answer)
-        if isinstance(refusal, RateLimited) and refusal.retry_after_s is None:
-            refusal = RateLimited(str(refusal), self._wait_s(answer))
+        if isinstance(refusal, RateLimited):
+            refusal = self._dated(refusal, answer)
         return response, refusal or NotSentError(f"{request.operation}: {answer.status}")
 
     def _check_absolute(self, request: Request) -> None:
@@ -424,6 +424,15 @@ class HttpProvider:
             content=content,
             extensions={"timeout": timeout.as_dict()},
         )
+
+    def _dated(self, limited: RateLimited, answer: Answer) -> RateLimited:
+        """The refusal with the time that it asks for, where that can be told."""
+        if limited.retry_after_s is not None:
+            return limited
+        if limited.window is None:
+            return RateLimited(str(limited), self._wait_s(answer))
+        limits = Limits() if self._quota is None else self._quota.limits()
+        return RateLimited(str(limited), limits.window_s(limited.window), limited.window)
 
     def _wait_s(self, answer: Answer) -> float | None:
         """How long a limit's answer asks to wait: an HTTP date, or the window's end."""

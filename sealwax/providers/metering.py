@@ -18,7 +18,7 @@ from sealwax.providers.base import (
     Unavailable,
 )
 from sealwax.providers.circuit import Breaker, Passage
-from sealwax.quota_limits import Klass
+from sealwax.quota_limits import Klass, Limits
 from sealwax.quota_windows import Purpose
 
 PATIENCE_SHARE = 0.5
@@ -66,6 +66,10 @@ class Quota:
     permits: Permits
     account: str
     klass: Klass
+
+    def limits(self) -> Limits:
+        """What the account may do."""
+        return self.permits.limits(self.account)
 
     @asynccontextmanager
     async def permit(self, request: Request, progress: Progress) -> AsyncIterator[Permit]:

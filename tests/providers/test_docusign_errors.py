@@ -87,10 +87,13 @@ def test_an_unspecified_error_is_ambiguous_for_a_mutation_only() -> None:
 
 
 def test_a_limit_says_how_long_to_wait() -> None:
-    """Retry-After where it is there; else the burst window, or nothing where a header tells."""
+    """Retry-After where it is there; else which window has to pass, where no header tells."""
     burst = error("BURST_APIINVOCATION_LIMIT_EXCEEDED")
     hourly = error("HOURLY_APIINVOCATION_LIMIT_EXCEEDED")
-    assert refused(WRITE, 400, burst).retry_after_s == 30
+    polling = error("HOURLY_ENVELOPE_POLLING_LIMIT_EXCEEDED")
+    assert refused(WRITE, 400, burst).window == "burst"
+    assert refused(READ, 400, polling).window == "poll"
+    assert refused(WRITE, 400, hourly).window is None
     assert refused(WRITE, 400, burst, {"retry-after": "4"}).retry_after_s == 4
     assert refused(WRITE, 400, hourly).retry_after_s is None
     assert refused(WRITE, 429, b"").retry_after_s is None

@@ -228,6 +228,24 @@ async def test_a_limit_s_reset_becomes_a_delay(
     assert caught.value.retry_after_s == wait_s
 
 
+@pytest.mark.parametrize(
+    ("code", "wait_s"),
+    [
+        ("BURST_APIINVOCATION_LIMIT_EXCEEDED", 30),
+        ("BURST_ENVELOPE_POLLING_LIMIT_EXCEEDED", 30),
+        ("HOURLY_ENVELOPE_POLLING_LIMIT_EXCEEDED", 900),
+    ],
+)
+async def test_a_limit_without_a_header_of_its_own_is_waited_out_by_its_window(
+    code: str, wait_s: float
+) -> None:
+    """The hour's reset, which stands beside it, says nothing of the burst."""
+    transport, _ = answering(refusal(code, headers={"X-RateLimit-Reset": "1700003600"}))
+    with pytest.raises(RateLimited) as caught:
+        await provider(transport, wall=lambda: 1_700_000_000.0).mutate("e-1", SEND, {})
+    assert caught.value.retry_after_s == wait_s
+
+
 class Silent(httpx.AsyncBaseTransport):
     """Takes a request and never answers."""
 

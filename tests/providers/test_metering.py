@@ -17,6 +17,7 @@ from sealwax.providers.base import (
     NotSentError,
     OutcomeUnknown,
     QuotaHeld,
+    RateLimited,
     Request,
     Unavailable,
 )
@@ -124,6 +125,19 @@ def test_a_request_that_a_new_token_repeats_takes_a_second_permit() -> None:
         await world.provider().read("e-1", False)
 
     assert lives(act)[1].counters.granted == 2
+
+
+def test_a_refusal_by_the_burst_is_waited_out_as_long_as_the_account_s_burst_lasts() -> None:
+    """Its settings say how long that is; no header does."""
+
+    async def act(world: World) -> None:
+        code = {"errorCode": "BURST_APIINVOCATION_LIMIT_EXCEEDED", "message": "too many"}
+        world.answer = lambda _: httpx.Response(400, json=code)
+        with pytest.raises(RateLimited) as caught:
+            await world.provider().read("e-1", False)
+        assert caught.value.retry_after_s == 3
+
+    lives(act, replace(LIMITS, burst_window_s=3))
 
 
 def test_signing_urls_are_no_calls_to_the_api() -> None:

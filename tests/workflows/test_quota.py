@@ -144,12 +144,14 @@ async def _contended(house: rig.Rig) -> None:
 async def test_refusals_for_another_tenant_s_calls_are_survived(
     dev_env: WorkflowEnvironment, tmp_path: Path
 ):
-    """Another program takes up to half of the account: all is done, and few calls are refused."""
+    """Another program takes up to half of the account: all is done, and few calls are refused, by
+    far fewer than that program made.
+    """
     tenant = {"share": [0.3, 0.5], "seed": 3}
     async with strict(dev_env, tmp_path, tenant=tenant) as (house, _), house.worker():
         await burst(house)
         made = await made_of(house)
-    assert made["clients"]["refused_total"] < 0.1 * made["clients"]["accepted"]
+    assert made["clients"]["refused_total"] < 0.3 * made["tenant"]["accepted"]
 
 
 async def test_a_worker_that_is_killed_takes_no_budget_with_it(
