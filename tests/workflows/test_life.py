@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from temporalio.api.enums.v1 import EventType
 from temporalio.testing import WorkflowEnvironment
 
 from demo.stack import Stack
@@ -19,6 +20,7 @@ from sealwax.handle import EnvelopeHandle
 from sealwax.messages import Snapshot
 from tests import programs, rig
 from tests.keys import KEYRING
+from worker import build_id
 
 HERE = Tab(TabKind.SIGN_HERE, "here", 1, page=1, x=100, y=100)
 TWO = [
@@ -57,9 +59,20 @@ async def test_a_contract_is_signed_in_turn_and_archived(whole: rig.Rig):
 
     assert (closed.status, closed.contradictions, closed.attention) == ("completed", (), "")
     assert {r.status for r in closed.recipients} == {"completed"}
+    assert await _decided_by(whole, envelope) == {build_id()}
     await _archive_is_whole(whole, closed)
     (truth,) = await whole.desk.envelopes()
     assert truth["status"] == "completed"
+
+
+async def _decided_by(house: rig.Rig, envelope: EnvelopeHandle) -> set[str]:
+    """Which code its history names, task by task."""
+    history = await house.temporal.get_workflow_handle(envelope.workflow_id).fetch_history()
+    return {
+        event.workflow_task_completed_event_attributes.worker_version.build_id
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    }
 
 
 async def _archive_is_whole(whole: rig.Rig, closed: Snapshot) -> None:
