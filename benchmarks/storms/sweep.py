@@ -55,7 +55,7 @@ LIFE_WITHIN_S = 240.0
 """A life that is not over after so long is stuck. It takes ten seconds on a machine of its own, and
 many times that where sixteen lives share two busy cores."""
 
-SIDE_BY_SIDE = 12
+SIDE_BY_SIDE = 16
 RUN_EVENTS_FROM, RUN_EVENTS_TO = 5, 45
 """The lengths of history at which a new run is forced; the longest is about half a life's."""
 
@@ -64,6 +64,8 @@ CROSSED = (5, 6, 8)
 each of them, but not at the same places."""
 
 _NUMBER_OF_LIVES = 2_000
+_AT_FIRST_USE = ("anyio._backends._asyncio",)
+"""What each worker would import with its first call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Sweep:
         self._lives: list[Life] = []
         self._records: dict[str, Record] = {}
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["benchmarks.storms.doomed"])
+        self._context.set_forkserver_preload(["benchmarks.storms.doomed", *_AT_FIRST_USE])
 
     async def points(self) -> list[Point]:
         """Every point of a life, found by living one without a death."""
