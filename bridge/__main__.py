@@ -21,6 +21,7 @@ from bridge.sessions import SessionEndpoints
 from bridge.signs import Signs, keep_beating
 from bridge.sink import TemporalSink
 from bridge.sources import sources
+from bridge.strain import Strain
 from bridge.watch import Watch
 from sealwax.connection import connect
 from sealwax.session_links import SessionLinks
@@ -54,6 +55,7 @@ async def run(
         closing.push_async_callback(registry.close)
         sink = TemporalSink(lambda: connect(settings.temporal, keyring))
         watch = Watch(journal, _now)
+        strain = Strain(forwarder.strain if forwarder is not None else lambda: None)
         signs = Signs(sink, settings.sessions.ping_every_s / 2)
         closing.push_async_callback(signs.settled)
         sessions = SessionEndpoints(
@@ -68,7 +70,7 @@ async def run(
             accounts,
             journal,
             body_bytes_max=settings.bridge.body_bytes_max,
-            arrived=lambda: None,
+            arrived=strain.arrived,
             forwarding=lambda: watch.forwarding,
             now=_now,
             sessions=sessions.answer,
@@ -77,6 +79,7 @@ async def run(
         )
         beside = [
             watch.run,
+            strain.run,
             lambda: keep_beating(registry, lambda: not signs.stuck, _now),
         ]
         await _serve(app, beside, forwarder, host, port, announce)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import secrets
@@ -23,6 +24,7 @@ from bridge.gathering import Patience, Rate
 from bridge.marks import Marks
 from bridge.routes import Item, Router
 from bridge.sink import SignalSink, SinkUnavailable, Undeliverable, WorkflowGone
+from bridge.strain import Brake
 from sealwax.messages import EventBatch
 from sealwax.providers.base import WebhookReader
 from sealwax.stores.base import (
@@ -45,6 +47,7 @@ forwarder has claimed may become free."""
 LISTEN_S = 5.0
 STOP_GRACE_S = 3.0
 CLAIM_GAP_MAX_S = 0.1
+CLAIMED_AHEAD_S = 1.0
 HELD_MAX = 10_000
 WHOLE_BYTES_MAX = 1024 * 1024
 """A portion with less in its bodies, and fewer rows than were asked for, is all that there was."""
@@ -121,6 +124,7 @@ class Forwarder:
         self._claim_at = 0.0
         self._first: dict[EnvelopeName, tuple[JournalRow, ...]] = {}
         self._rate = Rate()
+        self._brake = Brake()
         self._stopping = False
 
     @property
@@ -131,6 +135,10 @@ class Forwarder:
     def wake(self) -> None:
         """Say that there is something new in the journal."""
         self._wake.set()
+
+    def give_way(self) -> None:
+        """Say that the listener beside needs the machine."""
+        self._brake.press(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Forward until ``stop``, then give what is in flight ``STOP_GRACE_S`` seconds to end."""
@@ -183,6 +191,8 @@ class Forwarder:
             # What came meanwhile is found when the envelope is claimed again.
             if (len(rows) < most and size_bytes < WHOLE_BYTES_MAX) or self._over(envelope):
                 break
+            if self._signals_per_s() < math.inf:
+                break
         return count
 
     async def _listen(self) -> None:
@@ -213,6 +223,7 @@ class Forwarder:
         """Let go of what is done, and take as many envelopes as there is room for."""
         self._wake_resting()
         most = 3 * self._pace.envelopes_at_once if self._failures == 0 else 1
+        most = math.ceil(min(most, CLAIMED_AHEAD_S * self._signals_per_s()))
         room = most - len(self._ready) - len(self._tasks)
         now = asyncio.get_running_loop().time()
         if self._until_resume_s() > 0 or len(self._ready) > self._few() or room <= 0:
@@ -254,6 +265,10 @@ class Forwarder:
         rest_s = self._pace.patience.rest_s(self._rate.per_s(now))
         return min(rest_s, self._pace.hold_s / 2)
 
+    def _signals_per_s(self) -> float:
+        """How many signals a second may begin, infinite where nobody needs the machine more."""
+        return self._brake.per_s(asyncio.get_running_loop().time())
+
     def _few(self) -> int:
         """With so few left that are ready, more are claimed: each time costs a transaction."""
         return self._pace.envelopes_at_once // 2 if self._failures == 0 else 0
@@ -263,6 +278,8 @@ class Forwarder:
             return
         now = asyncio.get_running_loop().time()
         while self._ready and self._until_resume_s() <= 0 and len(self._tasks) < self._allowed():
+            if self._brake.wait_s(now) > 0:
+                return
             envelope = self._ready.popleft()
             hold = self._held.get(envelope)
             if self._over(envelope):
@@ -270,6 +287,7 @@ class Forwarder:
             elif hold is not None and hold.until > now:
                 self._resting.add(envelope)
             else:
+                self._brake.began(now)
                 self._tasks[envelope] = asyncio.create_task(self._forward(envelope))
 
     def _wake_resting(self) -> None:
@@ -369,6 +387,7 @@ class Forwarder:
         now = asyncio.get_running_loop().time()
         waits = [self._look_s, *(self._held[e].until - now for e in self._resting)]
         waits += [self._claim_at - now] if self._claim_at > now else []
+        waits += [self._brake.wait_s(now)] if self._ready else []
         if not self._tasks and not self._ready:
             due = await self._journal.next_due()
             if due is not None and (due_s := (due - self._now()).total_seconds()) > 0:

@@ -76,7 +76,7 @@ async def run(settings: Settings, announce: Path | None, *, owned: bool) -> None
 
 
 async def _end_with_owner(forwarder: Forwarder) -> None:
-    await owner_gone()
+    await owner_gone(forwarder.give_way)
     log.info("its bridge is gone")
     forwarder.stop()
 

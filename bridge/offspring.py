@@ -1,7 +1,7 @@
 """A program that belongs to another: started with it, started again when it dies, ended with it.
 
-Its standard input is a pipe that nothing is written to. When the owner is gone, however it went,
-the pipe is at its end, and so is the program (``owner_gone``).
+Its standard input is a pipe. When the owner is gone, however it went, the pipe is at its end, and
+so is the program. Whatever else the owner writes means the same: that it is under strain.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,6 +51,17 @@ class Offspring:
                 async with asyncio.timeout(delay_s):
                     await self._stopping.wait()
 
+    def strain(self) -> None:
+        """Tell it that its owner is under strain."""
+        pipe = self._process.stdin if self._process is not None else None
+        # One that does not read is not told again: what it would find is old.
+        if (
+            pipe is not None
+            and not pipe.is_closing()
+            and not pipe.transport.get_write_buffer_size()
+        ):
+            pipe.write(b".")
+
     def stop(self) -> None:
         """Have it end (SIGTERM), soon or by force; then ``run`` returns."""
         self._stopping.set()
@@ -63,6 +74,7 @@ class Offspring:
             )
         except OSError as error:
             return str(error)
+        self._process = process
         ending = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -71,6 +83,7 @@ class Offspring:
                 process.terminate()
                 await asyncio.wait({ending}, timeout=STOP_S)
         finally:
+            self._process = None
             stopping.cancel()
             if not ending.done():
                 with suppress(ProcessLookupError):
@@ -78,13 +91,15 @@ class Offspring:
         return f"status {await ending}"
 
 
-async def owner_gone() -> None:
-    """Return when the program that started this one is gone."""
+async def owner_gone(strained: Callable[[], None]) -> None:
+    """Return when the program that started this one is gone; until then tell of its strains."""
     loop = asyncio.get_running_loop()
     gone = asyncio.Event()
 
     def readable() -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
+        if os.read(sys.stdin.fileno(), 4096):
+            strained()
+        else:
             loop.remove_reader(sys.stdin.fileno())
             gone.set()
 
