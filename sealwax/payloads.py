@@ -22,7 +22,10 @@ from typing import Any, TypedDict
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.common import HeaderCodecBehavior
-from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.contrib.pydantic import (
+    PydanticJSONPlainPayloadConverter,
+    PydanticPayloadConverter,
+)
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
@@ -101,6 +104,11 @@ class _RefusedConverter(EncodingPayloadConverter):
         raise PlainPayload
 
 
+_JSON = PydanticJSONPlainPayloadConverter()
+"""One for all: it remembers how each type is read, and every run of a workflow has a converter of
+its own, which would learn it anew."""
+
+
 class SealedPayloadConverter(PydanticPayloadConverter):
     """Pydantic's JSON, behind ``EncryptionCodec``: refuses what did not open.
 
@@ -110,7 +118,7 @@ class SealedPayloadConverter(PydanticPayloadConverter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._set_converters(*self.converters.values(), _RefusedConverter())
+        self._set_converters(*self.converters.values(), _JSON, _RefusedConverter())
 
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: list[type] | None = None
