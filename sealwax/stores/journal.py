@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -55,6 +56,7 @@ from sealwax.stores.sqlite import (
     LogKeeper,
     Patience,
     check_whole,
+    open_folder,
     open_reader,
     open_writer,
     rows,
@@ -88,19 +90,20 @@ def open_journal(
     ``synced``: what SQLite calls ``synchronous``; ``normal`` is for forwarders. ``check_s`` bounds
     how long the file is looked through for damage before it is used; 0 does without.
     """
-    writer = open_writer(path, sql.SCHEMA, sql.APPLICATION_ID)
-    try:
+    with ExitStack() as opened:
+        writer = open_writer(path, sql.SCHEMA, sql.APPLICATION_ID)
+        opened.callback(writer.close)
         if check_s > 0:
             check_whole(writer, path, check_s)
         writer.pragma("synchronous", synced)
+        reader = open_reader(path)
+        opened.callback(reader.close)
         # The bridge folds; what a forwarder writes meanwhile is little.
         bridge = synced == "full"
         pages = RESTART_PAGES if bridge else RESTART_PAGES_OF_OTHERS
-        keeper = LogKeeper(writer, Patience(writer), pages, folds=bridge)
-        reader = open_reader(path)
-    except BaseException:
-        writer.close()
-        raise
+        folder = open_folder(path) if bridge else None
+        keeper = LogKeeper(writer, Patience(writer), pages, folder)
+        opened.pop_all()
     return SqliteJournal(writer, reader, keyring, keeper)
 
 
@@ -116,6 +119,7 @@ class SqliteJournal:
     ) -> None:
         self._keyring = keyring
         self._connection = writer
+        self._keeper = keeper
         self._reader = reader
         self._writer = GroupWriter(
             writer, "journal", WAITING_MAX, WAITING_BYTES_MAX, keeper.after_commit
@@ -319,6 +323,7 @@ class SqliteJournal:
         await self._writer.close()
         await asyncio.get_running_loop().run_in_executor(self._reading, self._reader.close)
         self._reading.shutdown()
+        await asyncio.to_thread(self._keeper.close)
         # The last connection to close folds the log back into the file, so the reader goes first.
         await asyncio.to_thread(self._connection.close)
 

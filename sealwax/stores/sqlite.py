@@ -8,9 +8,12 @@ has the fault is refused.
 
 from __future__ import annotations
 
+import queue
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ BUSY_TIMEOUT_MS = 10_000
 BUSY_TIMEOUT_S = BUSY_TIMEOUT_MS / 1000
 BUSY_AGAIN_S = 0.000_5
 AUTOCHECKPOINT_PAGES = 1000
-RESTART_PAGES = 4 * AUTOCHECKPOINT_PAGES
+RESTART_PAGES = 8 * AUTOCHECKPOINT_PAGES
 RESTART_PAGES_OF_OTHERS = 16 * AUTOCHECKPOINT_PAGES
 RESTART_WITHIN_S = 0.03
 CHECK_STEPS = 10_000
@@ -59,6 +62,20 @@ def open_writer(path: Path, schema: str, application_id: int) -> apsw.Connection
             raise
     except (apsw.Error, OSError) as error:
         raise StoreUnusable(f"{path} cannot be opened as a store: {error}") from error
+    return connection
+
+
+def open_folder(path: Path) -> apsw.Connection:
+    """Another connection to a file that a writer has made, to fold its log with.
+
+    Raises ``StoreUnusable``.
+    """
+    try:
+        connection = apsw.Connection(str(path))
+        # A connection learns that a file has a log with its first look.
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except apsw.Error as error:
+        raise StoreUnusable(f"{path} cannot be opened for folding its log: {error}") from error
     return connection
 
 
@@ -102,43 +119,75 @@ class Patience:
 
 
 class LogKeeper:
-    """Folds a connection's write-ahead log back into the file: after a commit, not within it.
+    """Folds a connection's write-ahead log back into the file, beside what is written meanwhile.
 
-    So nobody who waits for a commit waits for that too. Every ``AUTOCHECKPOINT_PAGES`` as much is
-    folded as can be without holding anybody up; where two processes write all the time, the log
-    would yet never begin anew, so at ``restart_pages`` the others are kept from writing for as long
-    as that takes, readers for at most ``RESTART_WITHIN_S``. ``folds`` False: only the latter.
+    Every ``AUTOCHECKPOINT_PAGES`` as much is folded, through ``folder`` in a thread of its own, as
+    can be without holding anybody up: the syncs that this takes are nobody's who waits for a
+    commit. Where two processes write all the time, the log would yet never begin anew. So at
+    ``restart_pages`` the writer itself folds what little is left, after a commit, and keeps the
+    others from writing for as long as that takes, readers for at most ``RESTART_WITHIN_S``.
+    Without a ``folder``: only the latter.
     """
 
     def __init__(
-        self, connection: apsw.Connection, patience: Patience, restart_pages: int, folds: bool
+        self,
+        connection: apsw.Connection,
+        patience: Patience,
+        restart_pages: int,
+        folder: apsw.Connection | None,
     ) -> None:
         self._connection = connection
         self._patience = patience
         self._restart_pages = restart_pages
-        self._folds = folds
+        self._folder = folder
         self._pages = 0
         self._folded_at = 0
+        self._due: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._folding = False
+        self._thread: threading.Thread | None = None
+        if folder is not None:
+            self._thread = threading.Thread(target=self._fold_all, name="log", daemon=True)
+            self._thread.start()
         connection.set_wal_hook(self._committed)
 
     def after_commit(self) -> None:
-        """Fold, if it is time. What fails is tried again: the log keeps all until then."""
+        """Fold, or have it done, if it is time; for the thread that writes. What fails is tried
+        again: the log keeps all until then."""
         if self._pages < self._folded_at:
             self._folded_at = 0
-        if self._pages - self._folded_at < AUTOCHECKPOINT_PAGES:
+        if self._pages - self._folded_at < AUTOCHECKPOINT_PAGES or self._folding:
             return
         self._folded_at = self._pages
+        if self._pages >= self._restart_pages:
+            self._restart()
+        elif self._folder is not None:
+            self._folding = True
+            self._due.put(True)
+
+    def close(self) -> None:
+        """End the thread, and close the connection that it folds through."""
+        if self._thread is not None and self._folder is not None:
+            self._due.put(False)
+            self._thread.join()
+            self._folder.close()
+            self._thread = None
+
+    def _restart(self) -> None:
+        self._patience.within_s = RESTART_WITHIN_S
         try:
-            if self._pages >= self._restart_pages:
-                self._patience.within_s = RESTART_WITHIN_S
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
-                self._folded_at = 0
-            elif self._folds:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            self._folded_at = 0
         except apsw.Error:
             return
         finally:
             self._patience.within_s = BUSY_TIMEOUT_S
+
+    def _fold_all(self) -> None:
+        assert self._folder is not None
+        while self._due.get():
+            with suppress(apsw.Error):
+                self._folder.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._folding = False
 
     def _committed(self, connection: apsw.Connection, name: str, pages: int) -> int:
         self._pages = pages

@@ -14,11 +14,17 @@ import pytest
 import pytest_asyncio
 
 from sealwax.crypto import Keyring
+from sealwax.stores import journal as journal_module
+from sealwax.stores import sqlite
 from sealwax.stores.base import StoreError, StoreFull, StoreUnusable
 from sealwax.stores.group_writer import GroupWriter
 from sealwax.stores.journal import SqliteJournal, open_journal
 from tests.keys import KEYRING
 from tests.stores.journals import acknowledged_before_kill_9, webhook
+
+FOLD_PAGES = 100
+PAGE_BYTES = 4096 + 24
+"""With what the log adds to each."""
 
 
 @pytest_asyncio.fixture
@@ -170,3 +176,33 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     kept = {row.webhook.event_key for row in await journal.pending(100_000)}
     await journal.close()
     assert {f"k{i}" for i in acknowledged} <= kept
+
+
+async def test_the_log_begins_anew_while_two_programs_write_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays as small as is stated, though it is never let alone; and it is read meanwhile."""
+    monkeypatch.setattr(sqlite, "AUTOCHECKPOINT_PAGES", FOLD_PAGES)
+    monkeypatch.setattr(journal_module, "RESTART_PAGES", 2 * FOLD_PAGES)
+    path = tmp_path / "journal.db"
+    bridge = open_journal(path, KEYRING)
+    forwarder = open_journal(path, KEYRING, synced="normal", check_s=0)
+    largest, written = 0, 0
+
+    async def mark() -> None:
+        while True:
+            rows = await forwarder.pending(50)
+            await forwarder.mark([row.id for row in rows], "delivered")
+            await asyncio.sleep(0)
+
+    marking = asyncio.create_task(mark())
+    log = Path(f"{path}-wal")
+    for number in range(150):
+        await asyncio.gather(*(bridge.append(webhook(f"k{number}-{n}")) for n in range(10)))
+        largest, written = max(largest, log.stat().st_size), written + 10
+    marking.cancel()
+    await asyncio.gather(marking, return_exceptions=True)
+    assert (await forwarder.counts()).kept == written
+    await forwarder.close()
+    await bridge.close()
+    assert largest < 10 * FOLD_PAGES * PAGE_BYTES
