@@ -7,7 +7,7 @@ long; so a group costs a handful of calls, not several for each of its webhooks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -19,7 +19,7 @@ from sealwax.stores import journal_schema as sql
 from sealwax.stores.base import Appended
 from sealwax.stores.sqlite import rows
 
-CHUNKS = (128, 32, 8, 1)
+GROUP_ROWS = 128
 _STATE = -2
 
 
@@ -67,8 +67,9 @@ def append_group(connection: apsw.Connection, asked: list[Delivery]) -> list[App
 def _known(connection: apsw.Connection, digests: set[bytes]) -> dict[bytes, tuple[int, bool]]:
     """Their ids, and whether their rows are still kept."""
     known = {}
-    for part in _parts(list(digests)):
-        for digest, row_id, kept in rows(connection, _known_text(len(part)), part):
+    for part in _parts([(digest,) for digest in digests]):
+        values = tuple(chain.from_iterable(part))
+        for digest, row_id, kept in rows(connection, _known_text(len(part)), values):
             known[digest] = (row_id, bool(kept))
     return known
 
@@ -79,13 +80,13 @@ def _insert(connection: apsw.Connection, text: str, new: list[tuple[Any, ...]]) 
         connection.execute(_insert_text(text, len(part), len(part[0])), values)
 
 
-def _parts(whole: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Of few different lengths, so that few statements serve and stay prepared."""
-    start = 0
-    while start < len(whole):
-        length = next(size for size in CHUNKS if size <= len(whole) - start)
-        yield whole[start : start + length]
-        start += length
+def _parts(whole: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """Of few different lengths, so that few statements serve and stay prepared: each is filled up
+    with rows of nothing, which a statement passes over."""
+    for start in range(0, len(whole), GROUP_ROWS):
+        part = whole[start : start + GROUP_ROWS]
+        length = 1 << (len(part) - 1).bit_length()
+        yield part + [(None,) * len(part[0])] * (length - len(part))
 
 
 @cache
@@ -96,4 +97,4 @@ def _known_text(length: int) -> str:
 @cache
 def _insert_text(text: str, length: int, columns: int) -> str:
     row = "(" + ", ".join("?" * columns) + ")"
-    return text + ", ".join([row] * length)
+    return text.format(", ".join([row] * length))

@@ -100,11 +100,14 @@ SELECT delivery, id, 1 FROM webhook WHERE delivery IN ({0})
 UNION ALL SELECT delivery, id, 0 FROM past WHERE delivery IN ({0})
 """
 WEBHOOK_COLUMNS = 12
-APPEND_WEBHOOKS = (
-    "INSERT INTO webhook (id, delivery, account, provider_envelope_id, token, event_key, provider,"
-    " event_name, trust, received_us, state, reason) VALUES "
-)
-APPEND_PAYLOADS = "INSERT INTO payload (id, sealed) VALUES "
+APPEND_WEBHOOKS = """
+INSERT INTO webhook (id, delivery, account, provider_envelope_id, token, event_key, provider,
+    event_name, trust, received_us, state, reason)
+SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
+"""
+APPEND_PAYLOADS = """
+INSERT INTO payload (id, sealed) SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
+"""
 
 _COLUMNS = """
 w.id, w.account, w.provider, w.token, w.event_key, w.event_name, w.provider_envelope_id,
