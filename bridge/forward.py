@@ -318,7 +318,7 @@ class Forwarder:
 
     def _allowed(self) -> int:
         """While the server is away one envelope at a time finds out for all."""
-        return self._pace.envelopes_at_once if self._failures == 0 else 1
+        return min(self._pace.envelopes_at_once, self._brake.at_once) if self._failures == 0 else 1
 
     async def _forward(self, envelope: EnvelopeName) -> None:
         after = self._done
@@ -333,6 +333,7 @@ class Forwarder:
             log.exception("an envelope's webhooks cannot be forwarded")
             await self._set_aside(envelope, type(error).__name__)
         finally:
+            self._brake.ended(len(self._tasks))
             del self._tasks[envelope]
             after.add(envelope)
             self._start()

@@ -20,17 +20,19 @@ LATE_S = 0.01
 SURGE_PER_S = 200.0
 """With fewer webhooks a second, it is not they who need the machine."""
 
-FLOOR_PER_S, FIRST_PER_S, FREE_PER_S = 3.0, 30.0, 100.0
+FLOOR_PER_S, FIRST_PER_S, FREE_PER_S = 3.0, 10.0, 100.0
+AT_ONCE, AT_ONCE_STEP = 8.0, 1.0
 HALVED_EVERY_S = 0.1
 DOUBLED_EVERY_S = 1.0
 
 
 class Strain:
-    """Calls ``strained`` as long as the event loop is late while many webhooks arrive."""
+    """Calls ``strained`` when a surge begins, and as long as the event loop is late in it."""
 
     def __init__(self, strained: Callable[[], None]) -> None:
         self._strained = strained
         self._rate = Rate()
+        self._surging = False
 
     def arrived(self) -> None:
         """A webhook was taken in."""
@@ -43,18 +45,24 @@ class Strain:
             due = loop.time() + LOOK_EVERY_S
             await asyncio.sleep(LOOK_EVERY_S)
             now = loop.time()
-            if now - due > LATE_S and self._rate.per_s(now) > SURGE_PER_S:
+            per_s = self._rate.per_s(now)
+            # What is begun at once when the first of it is forwarded holds up the rest.
+            begins = not self._surging and per_s > SURGE_PER_S
+            if begins or (self._surging and now - due > LATE_S):
                 self._strained()
+            self._surging = per_s > (SURGE_PER_S / 2 if self._surging else SURGE_PER_S)
 
 
 class Brake:
     """How often signals may begin: freely, until ``press``; then half as often with each press.
 
     Never less than ``FLOOR_PER_S``; without a press twice as often every second, until free again.
-    Times are seconds of a clock that only goes forward.
+    Times are seconds of a clock that only goes forward. ``at_once``: how many may be in flight. It
+    begins small and grows while so many are, so that a surge is noticed before all of it is.
     """
 
     def __init__(self) -> None:
+        self._at_once = AT_ONCE
         self._per_s = math.inf
         self._pressed_s = -math.inf
         self._next_s = -math.inf
@@ -65,6 +73,17 @@ class Brake:
             return
         self._per_s = max(FLOOR_PER_S, min(self.per_s(now_s) / 2, FIRST_PER_S))
         self._pressed_s = now_s
+        self._at_once = AT_ONCE
+
+    @property
+    def at_once(self) -> int:
+        """How many signals may be in flight."""
+        return int(self._at_once)
+
+    def ended(self, in_flight: int) -> None:
+        """One of so many is over."""
+        if in_flight >= self.at_once:
+            self._at_once += AT_ONCE_STEP
 
     def per_s(self, now_s: float) -> float:
         """How many signals a second may begin; infinite where none is held back."""

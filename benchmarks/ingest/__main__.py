@@ -79,7 +79,8 @@ class Options:
         """Of the drains."""
         part = min(1.0, self.seconds / SECONDS)
         few = min(20, self.envelopes)
-        return drain.Sizes(few, int(10_000 * part), max(50, int(1_000 * part)))
+        rounds = 3 if part == 1 else 1
+        return drain.Sizes(few, int(10_000 * part), max(50, int(1_000 * part)), rounds)
 
 
 async def run(options: Options, folder: Path) -> dict[str, Any]:
