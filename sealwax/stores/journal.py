@@ -170,25 +170,20 @@ class SqliteJournal:
         due = await self._in_reader(lambda: self._due(now_us, limit))
         if not due:
             return ()
-        until_us = now_us + round(hold_s * 1e6)
-        claims = [
-            {
-                "account": name.account,
-                "envelope": name.provider_envelope_id,
-                "forwarder": forwarder,
-                "until": until_us,
-                "now": now_us,
-            }
-            for name in due
-        ]
-        got = await self._writer.do(_claim, claims)
-        return tuple(name for name, given in zip(due, got, strict=True) if given)
+        asked = {
+            "names": _listed(due),
+            "forwarder": forwarder,
+            "until": now_us + round(hold_s * 1e6),
+            "now": now_us,
+        }
+        got = await self._writer.do(_claim, asked)
+        return tuple(name for name in due if name in got)
 
     async def release(self, forwarder: str, envelopes: Iterable[EnvelopeName]) -> None:
         """See ``Journal.release``."""
-        values = [(name.account, name.provider_envelope_id, forwarder) for name in envelopes]
-        if values:
-            await self._writer.do(_release, values)
+        names = list(envelopes)
+        if names:
+            await self._writer.do(_release, (forwarder, _listed(names)))
 
     async def arrived(self, timeout_s: float) -> bool:
         """See ``Journal.arrived``."""
@@ -425,12 +420,19 @@ def _undelivered_of(envelope: EnvelopeName, after: int, limit: int) -> dict[str,
     }
 
 
-def _claim(connection: apsw.Connection, asked: list[list[dict[str, Any]]]) -> list[list[bool]]:
-    return [[bool(connection.execute(sql.CLAIM, c).fetchall()) for c in claims] for claims in asked]
+def _listed(names: Iterable[EnvelopeName]) -> str:
+    return json.dumps([(name.account, name.provider_envelope_id) for name in names])
 
 
-def _release(connection: apsw.Connection, asked: list[list[tuple[Any, ...]]]) -> list[None]:
-    connection.executemany(sql.RELEASE, [values for one in asked for values in one])
+def _claim(connection: apsw.Connection, asked: list[dict[str, Any]]) -> list[set[EnvelopeName]]:
+    return [
+        {EnvelopeName(*map(str, found)) for found in rows(connection, sql.CLAIM, claims)}
+        for claims in asked
+    ]
+
+
+def _release(connection: apsw.Connection, asked: list[tuple[str, str]]) -> list[None]:
+    connection.executemany(sql.RELEASE, asked)
     return [None] * len(asked)
 
 

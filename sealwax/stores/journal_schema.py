@@ -150,12 +150,15 @@ ORDER BY account, provider_envelope_id LIMIT 1
 HELD = "SELECT account, provider_envelope_id FROM claim WHERE until_us > ?"
 CLAIM = """
 INSERT INTO claim (account, provider_envelope_id, forwarder, until_us)
-VALUES (:account, :envelope, :forwarder, :until)
+SELECT value ->> 0, value ->> 1, :forwarder, :until FROM json_each(:names) WHERE true
 ON CONFLICT DO UPDATE SET forwarder = excluded.forwarder, until_us = excluded.until_us
     WHERE until_us <= :now
-RETURNING 1
+RETURNING account, provider_envelope_id
 """
-RELEASE = "DELETE FROM claim WHERE account = ? AND provider_envelope_id = ? AND forwarder = ?"
+RELEASE = """
+DELETE FROM claim WHERE forwarder = ? AND (account, provider_envelope_id) IN (
+    SELECT value ->> 0, value ->> 1 FROM json_each(?))
+"""
 
 MARK = """
 UPDATE webhook SET state = ?, reason = ?, retry_us = NULL
