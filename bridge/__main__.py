@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -55,7 +56,7 @@ async def run(
         closing.push_async_callback(registry.close)
         sink = TemporalSink(lambda: connect(settings.temporal, keyring))
         watch = Watch(journal, _now)
-        strain = Strain(forwarder.strain if forwarder is not None else lambda: None)
+        strain = Strain(lambda sign: forwarder.tell(sign.encode()) if forwarder else None)
         signs = Signs(sink, settings.sessions.ping_every_s / 2)
         closing.push_async_callback(signs.settled)
         sessions = SessionEndpoints(
@@ -97,6 +98,10 @@ async def _serve(
     tasks: list[asyncio.Task[None]] = []
 
     def listening() -> None:
+        # What stands now stands to the end: to look through it again takes a tenth of a second, in
+        # which nobody is answered.
+        gc.collect()
+        gc.freeze()
         announced(announce, host, listener)
         tasks.extend(asyncio.create_task(work()) for work in beside)
         if forwarder is not None:

@@ -24,7 +24,7 @@ from bridge.gathering import Patience, Rate
 from bridge.marks import Marks
 from bridge.routes import Item, Router
 from bridge.sink import SignalSink, SinkUnavailable, Undeliverable, WorkflowGone
-from bridge.strain import Brake
+from bridge.strain import Brake, Sign
 from sealwax.messages import EventBatch
 from sealwax.providers.base import WebhookReader
 from sealwax.stores.base import (
@@ -136,9 +136,9 @@ class Forwarder:
         """Say that there is something new in the journal."""
         self._wake.set()
 
-    def give_way(self) -> None:
-        """Say that the listener beside needs the machine."""
-        self._brake.press(asyncio.get_running_loop().time())
+    def give_way(self, sign: Sign) -> None:
+        """Say what the listener beside says: that it needs the machine."""
+        self._brake.told(sign, asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Forward until ``stop``, then give what is in flight ``STOP_GRACE_S`` seconds to end."""

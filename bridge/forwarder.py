@@ -23,6 +23,7 @@ from bridge.forward import Forwarder, Pace
 from bridge.offspring import OWNED, owner_gone
 from bridge.programs import FOR_A_PERSON, CommandLine, leave_with, log_to_stderr, write_announcement
 from bridge.sink import TemporalSink
+from bridge.strain import Sign
 from sealwax.connection import connect
 from sealwax.providers.registry import webhook_reader
 from sealwax.settings import Settings, SettingsError, load_settings
@@ -76,7 +77,12 @@ async def run(settings: Settings, announce: Path | None, *, owned: bool) -> None
 
 
 async def _end_with_owner(forwarder: Forwarder) -> None:
-    await owner_gone(forwarder.give_way)
+
+    def told(signs: bytes) -> None:
+        # Of several that waited the worst counts.
+        forwarder.give_way(Sign.STRAIN if Sign.STRAIN.encode() in signs else Sign.SURGE)
+
+    await owner_gone(told)
     log.info("its bridge is gone")
     forwarder.stop()
 

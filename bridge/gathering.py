@@ -10,9 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MEMORY_S = 1.0
-"""The rate is that of about the last second."""
-
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -30,17 +27,18 @@ class Patience:
 
 
 class Rate:
-    """Events a second, of late. ``now_s`` is a clock that only goes forward."""
+    """Events a second, of about the last ``memory_s``. Clocks (``now_s``) only go forward."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_s: float = 1.0) -> None:
+        self._memory_s = memory_s
         self._per_s = 0.0
         self._at_s = -math.inf
 
     def count(self, events: int, now_s: float) -> None:
         """So many happened now."""
-        self._per_s = self.per_s(now_s) + events / MEMORY_S
+        self._per_s = self.per_s(now_s) + events / self._memory_s
         self._at_s = now_s
 
     def per_s(self, now_s: float) -> float:
         """The rate as of now."""
-        return self._per_s * math.exp(-max(0.0, now_s - self._at_s) / MEMORY_S)
+        return self._per_s * math.exp(-max(0.0, now_s - self._at_s) / self._memory_s)

@@ -1,7 +1,7 @@
 """A program that belongs to another: started with it, started again when it dies, ended with it.
 
 Its standard input is a pipe. When the owner is gone, however it went, the pipe is at its end, and
-so is the program. Whatever else the owner writes means the same: that it is under strain.
+so is the program. Each byte that the owner writes is a sign.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Offspring:
                 async with asyncio.timeout(delay_s):
                     await self._stopping.wait()
 
-    def strain(self) -> None:
-        """Tell it that its owner is under strain."""
+    def tell(self, sign: bytes) -> None:
+        """Give it a sign."""
         pipe = self._process.stdin if self._process is not None else None
         # One that does not read is not told again: what it would find is old.
         if (
@@ -60,7 +60,7 @@ class Offspring:
             and not pipe.is_closing()
             and not pipe.transport.get_write_buffer_size()
         ):
-            pipe.write(b".")
+            pipe.write(sign)
 
     def stop(self) -> None:
         """Have it end (SIGTERM), soon or by force; then ``run`` returns."""
@@ -91,14 +91,14 @@ class Offspring:
         return f"status {await ending}"
 
 
-async def owner_gone(strained: Callable[[], None]) -> None:
-    """Return when the program that started this one is gone; until then tell of its strains."""
+async def owner_gone(told: Callable[[bytes], None]) -> None:
+    """Return when the program that started this one is gone; until then pass its signs on."""
     loop = asyncio.get_running_loop()
     gone = asyncio.Event()
 
     def readable() -> None:
-        if os.read(sys.stdin.fileno(), 4096):
-            strained()
+        if signs := os.read(sys.stdin.fileno(), 4096):
+            told(signs)
         else:
             loop.remove_reader(sys.stdin.fileno())
             gone.set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from enum import StrEnum
 
 from bridge.gathering import Rate
 
@@ -17,26 +18,41 @@ LOOK_EVERY_S = 0.01
 LATE_S = 0.01
 """Who wakes up so much too late has waited for the processor; a slow disk does not show here."""
 
-SURGE_PER_S = 200.0
-"""With fewer webhooks a second, it is not they who need the machine."""
+BEGINS_PER_S, BEGINS_WITHIN_S = 400.0, 0.05
+ENDS_PER_S = 100.0
+"""A surge begins with so many webhooks within moments, and lasts until they are few again."""
 
-FLOOR_PER_S, FIRST_PER_S, FREE_PER_S = 3.0, 10.0, 100.0
-AT_ONCE, AT_ONCE_STEP = 8.0, 1.0
+TELL_EVERY_S = 0.25
+TOLD_FOR_S = 1.0
+
+FLOOR_PER_S, FIRST_PER_S, FREE_PER_S = 3.0, 15.0, 100.0
+AT_ONCE, AT_ONCE_STEP = 4.0, 0.5
 HALVED_EVERY_S = 0.1
-DOUBLED_EVERY_S = 1.0
+DOUBLED_S, DOUBLED_UNDER_STRAIN_S = 1.0, 10.0
+
+
+class Sign(StrEnum):
+    """What a listener tells its forwarder: that there is a surge, or that it suffers from it."""
+
+    SURGE = "s"
+    STRAIN = "!"
 
 
 class Strain:
-    """Calls ``strained`` when a surge begins, and as long as the event loop is late in it."""
+    """Tells of a surge every ``TELL_EVERY_S``, and whenever the event loop is late in it."""
 
-    def __init__(self, strained: Callable[[], None]) -> None:
-        self._strained = strained
+    def __init__(self, tell: Callable[[Sign], None]) -> None:
+        self._tell = tell
+        self._lately = Rate(BEGINS_WITHIN_S)
         self._rate = Rate()
         self._surging = False
+        self._told_s = -math.inf
 
     def arrived(self) -> None:
         """A webhook was taken in."""
-        self._rate.count(1, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._lately.count(1, now)
+        self._rate.count(1, now)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -45,35 +61,67 @@ class Strain:
             due = loop.time() + LOOK_EVERY_S
             await asyncio.sleep(LOOK_EVERY_S)
             now = loop.time()
-            per_s = self._rate.per_s(now)
-            # What is begun at once when the first of it is forwarded holds up the rest.
-            begins = not self._surging and per_s > SURGE_PER_S
-            if begins or (self._surging and now - due > LATE_S):
-                self._strained()
-            self._surging = per_s > (SURGE_PER_S / 2 if self._surging else SURGE_PER_S)
+            if self._surging:
+                self._surging = self._rate.per_s(now) > ENDS_PER_S
+            else:
+                self._surging = self._lately.per_s(now) > BEGINS_PER_S
+            if not self._surging:
+                continue
+            if now - due > LATE_S:
+                self._tell(Sign.STRAIN)
+            elif now - self._told_s >= TELL_EVERY_S:
+                self._told_s = now
+                self._tell(Sign.SURGE)
 
 
 class Brake:
-    """How often signals may begin: freely, until ``press``; then half as often with each press.
+    """How often signals may begin: freely but in a surge; there half as often with each strain.
 
-    Never less than ``FLOOR_PER_S``; without a press twice as often every second, until free again.
-    Times are seconds of a clock that only goes forward. ``at_once``: how many may be in flight. It
-    begins small and grows while so many are, so that a surge is noticed before all of it is.
+    A surge begins with ``FIRST_PER_S``, twice as many every ``DOUBLED_S``. Once there was strain in
+    it they grow slowly, ever between ``FLOOR_PER_S`` and ``FREE_PER_S``; when the surge is over
+    quickly again, until free. Times are seconds of a clock that only goes forward. ``at_once``: how
+    many may be in flight. It begins small and grows while so many are, so that a surge is noticed
+    before all of it is.
     """
 
     def __init__(self) -> None:
-        self._at_once = AT_ONCE
         self._per_s = math.inf
-        self._pressed_s = -math.inf
+        self._as_of_s = 0.0
+        self._slowly_until_s = -math.inf
+        self._strained_s = -math.inf
+        self._told_s = -math.inf
         self._next_s = -math.inf
-
-    def press(self, now_s: float) -> None:
-        """Somebody else needs the machine."""
-        if now_s - self._pressed_s < HALVED_EVERY_S:
-            return
-        self._per_s = max(FLOOR_PER_S, min(self.per_s(now_s) / 2, FIRST_PER_S))
-        self._pressed_s = now_s
         self._at_once = AT_ONCE
+
+    def told(self, sign: Sign, now_s: float) -> None:
+        """The listener says something."""
+        again = now_s - self._told_s < TOLD_FOR_S
+        self._settle(now_s)
+        self._told_s = now_s
+        if not again:
+            self._per_s, self._at_once = min(self._per_s, FIRST_PER_S), AT_ONCE
+        if sign is Sign.STRAIN and now_s - self._strained_s >= HALVED_EVERY_S:
+            self._per_s = max(FLOOR_PER_S, min(self._per_s, FREE_PER_S) / 2)
+            self._strained_s, self._at_once = now_s, AT_ONCE
+        if sign is Sign.STRAIN or (again and self._slowly_until_s >= now_s):
+            self._slowly_until_s = now_s + TOLD_FOR_S
+
+    def per_s(self, now_s: float) -> float:
+        """How many signals a second may begin; infinite where none is held back."""
+        passed_s = max(0.0, now_s - self._as_of_s)
+        slowly_s = min(passed_s, max(0.0, self._slowly_until_s - self._as_of_s))
+        doubled = slowly_s / DOUBLED_UNDER_STRAIN_S + (passed_s - slowly_s) / DOUBLED_S
+        # Beyond a thousand doublings there is no such number, and long before it is free.
+        grown = self._per_s * 2.0 ** min(doubled, 1_000.0)
+        return grown if grown < FREE_PER_S else math.inf
+
+    def wait_s(self, now_s: float) -> float:
+        """How long until the next signal may begin."""
+        return max(0.0, self._next_s - now_s) if self.per_s(now_s) < math.inf else 0.0
+
+    def began(self, now_s: float) -> None:
+        """A signal begins."""
+        self._next_s = max(self._next_s, now_s) + 1.0 / self.per_s(now_s)
 
     @property
     def at_once(self) -> int:
@@ -85,17 +133,5 @@ class Brake:
         if in_flight >= self.at_once:
             self._at_once += AT_ONCE_STEP
 
-    def per_s(self, now_s: float) -> float:
-        """How many signals a second may begin; infinite where none is held back."""
-        passed_s = max(0.0, now_s - self._pressed_s - HALVED_EVERY_S)
-        # Beyond a thousand doublings there is no such number, and long before it is free.
-        grown = self._per_s * 2.0 ** min(passed_s / DOUBLED_EVERY_S, 1_000.0)
-        return grown if grown < FREE_PER_S else math.inf
-
-    def wait_s(self, now_s: float) -> float:
-        """How long until the next signal may begin."""
-        return max(0.0, self._next_s - now_s) if self.per_s(now_s) < math.inf else 0.0
-
-    def began(self, now_s: float) -> None:
-        """A signal begins."""
-        self._next_s = max(self._next_s, now_s) + 1.0 / self.per_s(now_s)
+    def _settle(self, now_s: float) -> None:
+        self._per_s, self._as_of_s = self.per_s(now_s), now_s

@@ -143,7 +143,7 @@ class LogKeeper:
         self._pages = 0
         self._folded_at = 0
         self._due: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._folding = False
+        self._folding = self._nearly_folded = False
         self._thread: threading.Thread | None = None
         if folder is not None:
             self._thread = threading.Thread(target=self._fold_all, name="log", daemon=True)
@@ -155,14 +155,17 @@ class LogKeeper:
         again: the log keeps all until then."""
         if self._pages < self._folded_at:
             self._folded_at = 0
+        if self._nearly_folded:
+            self._nearly_folded = False
+            self._restart()
         if self._pages - self._folded_at < AUTOCHECKPOINT_PAGES or self._folding:
             return
         self._folded_at = self._pages
-        if self._pages >= self._restart_pages:
-            self._restart()
-        elif self._folder is not None:
+        if self._folder is not None:
             self._folding = True
             self._due.put(True)
+        elif self._pages >= self._restart_pages:
+            self._restart()
 
     def close(self) -> None:
         """End the thread, and close the connection that it folds through."""
@@ -185,8 +188,12 @@ class LogKeeper:
     def _fold_all(self) -> None:
         assert self._folder is not None
         while self._due.get():
+            restart = self._pages >= self._restart_pages
             with suppress(apsw.Error):
-                self._folder.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                # What came during the first time is little, and during the second next to nothing.
+                for _ in range(2 if restart else 1):
+                    self._folder.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                self._nearly_folded = restart
             self._folding = False
 
     def _committed(self, connection: apsw.Connection, name: str, pages: int) -> int:

@@ -19,7 +19,7 @@ def main() -> None:
 
     async def live() -> None:
         said("up")
-        await owner_gone(lambda: said("strained"))
+        await owner_gone(lambda signs: said(signs.decode()))
 
     asyncio.run(live())
 
