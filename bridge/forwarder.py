@@ -77,7 +77,6 @@ async def run(settings: Settings, announce: Path | None, *, owned: bool) -> None
 
 
 async def _end_with_owner(forwarder: Forwarder) -> None:
-
     def told(signs: bytes) -> None:
         # Of several that waited the worst counts.
         forwarder.give_way(Sign.STRAIN if Sign.STRAIN.encode() in signs else Sign.SURGE)
