@@ -246,7 +246,7 @@ class HttpProvider:
         except ProviderError as error:
             if progress.committed:
                 raise OutcomeUnknown(f"an earlier step took effect, then: {error}") from error
-            if isinstance(error, RateLimited) and progress.last:
+            if isinstance(error, RateLimited) and error.retry_after_s is None and progress.last:
                 raise self._dated(error, progress.last) from error
             raise
         finally:
@@ -379,7 +379,7 @@ class HttpProvider:
             self._told(answer, permit)
             self._judge(request, answer, passage)
         refusal = self._adapter.refused(request, answer)
-        if isinstance(refusal, RateLimited):
+        if isinstance(refusal, RateLimited) and refusal.retry_after_s is None:
             refusal = self._dated(refusal, answer)
         return response, refusal or NotSentError(f"{request.operation}: {answer.status}")
 
@@ -426,9 +426,7 @@ class HttpProvider:
         )
 
     def _dated(self, limited: RateLimited, answer: Answer) -> RateLimited:
-        """The refusal with the time that it asks for, where that can be told."""
-        if limited.retry_after_s is not None:
-            return limited
+        """The refusal with the time that has to pass, where that can be told."""
         if limited.window is None:
             return RateLimited(str(limited), self._wait_s(answer))
         limits = Limits() if self._quota is None else self._quota.limits()
