@@ -1,8 +1,8 @@
 """How a listener in a surge makes room for itself on the machine that it shares with forwarders.
 
-A provider waits seconds for its answer; what was taken in has all the time there is, and to bring it
-on costs more than to take it in. So while it is short of processor time, the listener says so (``Strain``),
-and its forwarder signals less often, though never less than a little (``Brake``).
+A provider waits seconds for its answer; what was taken in has all the time there is, and to bring
+it on costs more than to take it in. So while it is short of processor time, the listener says so
+(``Strain``), and its forwarder signals less often, though never less than a little (``Brake``).
 """
 
 from __future__ import annotations
