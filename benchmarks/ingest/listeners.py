@@ -30,7 +30,9 @@ from demo.stack import Program, Stack
 from demo.stage import CHECKOUT
 
 ENVELOPES = 300
-CONNECTIONS = 128
+CONNECTIONS = 256
+"""As many as those on which a surge comes."""
+
 SLOW_FSYNC_MS = 5
 PREPARED_PER_S = 8_000
 NULL_PREPARED = 40_000
