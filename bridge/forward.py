@@ -189,9 +189,8 @@ class Forwarder:
                 await self._deliver(group)
             size_bytes = sum(len(row.webhook.body) for row in rows)
             # What came meanwhile is found when the envelope is claimed again.
-            if (len(rows) < most and size_bytes < WHOLE_BYTES_MAX) or self._over(envelope):
-                break
-            if self._signals_per_s() < math.inf:
+            whole = len(rows) < most and size_bytes < WHOLE_BYTES_MAX
+            if whole or self._over(envelope) or self._signals_per_s() < math.inf:
                 break
         return count
 

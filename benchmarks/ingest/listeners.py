@@ -30,9 +30,6 @@ from demo.stack import Program, Stack
 from demo.stage import CHECKOUT
 
 ENVELOPES = 300
-CONNECTIONS = 256
-"""As many as those on which a surge comes."""
-
 SLOW_FSYNC_MS = 5
 PREPARED_PER_S = 8_000
 NULL_PREPARED = 40_000
@@ -137,7 +134,6 @@ class Listeners:
             targets=self._targets,
             seed=self._seed,
             first=self._first,
-            connections=how.pop("connections", CONNECTIONS),
             **how,
         )
         sent = await send(job, self._folder / "load")
@@ -165,7 +161,7 @@ async def load_program(folder: Path, seed: int) -> dict[str, Any]:
         whole |= {"account_id": str(uuid.UUID(int=seed)), "key": secrets.token_urlsafe(32)}
         whole |= {"targets": targets, "seed": seed, "first": 0}
         closed = await send(
-            Job(**whole, closed_s=3.0, prepared=NULL_PREPARED, connections=CONNECTIONS),
+            Job(**whole, closed_s=3.0, prepared=NULL_PREPARED),
             folder / "load",
         )
         surge = await send(Job(**whole, phases=((SURGE_PER_S, 2.0),)), folder / "load")

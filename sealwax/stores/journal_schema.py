@@ -99,7 +99,6 @@ KNOWN = """
 SELECT delivery, id, 1 FROM webhook WHERE delivery IN ({0})
 UNION ALL SELECT delivery, id, 0 FROM past WHERE delivery IN ({0})
 """
-WEBHOOK_COLUMNS = 12
 APPEND_WEBHOOKS = """
 INSERT INTO webhook (id, delivery, account, provider_envelope_id, token, event_key, provider,
     event_name, trust, received_us, state, reason)
