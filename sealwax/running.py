@@ -120,13 +120,15 @@ async def stored(config: Path | None, files: Sequence[str]) -> tuple[BlobRef, ..
 
 
 def made_key(key_id: str, file: Path | None) -> str:
-    """A new key; with ``file`` written there, for its owner alone to read.
+    """A new key; with ``file`` written there, for its owner alone to read, as its folder is if that
+    is made for it.
 
     Raises ``BadKey`` for an id that is none, ``Refusal`` rather than write over an old key.
     """
     check_key_id(key_id)
     key = new_key()
     if file is not None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:

@@ -18,10 +18,11 @@ async def test_a_key_is_made_in_a_file_of_its_owner_s_and_the_settings_are_said(
     sealwax: Sealwax, settings: Path, tmp_path: Path
 ) -> None:
     """What is printed goes into the settings as it is; the key itself is not printed."""
-    file = tmp_path / "2026-11.key"
+    file = tmp_path / "secrets" / "2026-11.key"
     ran = await sealwax("keys", "new", "--id", "2026-11", "--file", str(file))
     assert ran.code == 0
     assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
     assert file.read_text().strip() not in ran.out
 
     text = settings.read_text()
