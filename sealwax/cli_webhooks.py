@@ -103,7 +103,8 @@ def list_(
         from sealwax.terminal import Exit
 
         wanted = (which or Which()).filter(settings, tuple(state or ()))
-        entries = await journal.find(wanted, after, desk.within(limit))
+        found = await journal.find(wanted, after, desk.within(limit) + 1)
+        entries = found[:limit]
         terminal.value_if_json([desk.entry_json(entry) for entry in entries])
         terminal.table(
             ("number", "received", "account", "envelope", "event", "state", "reason"),
@@ -120,6 +121,8 @@ def list_(
                 for e in entries
             ),
         )
+        if len(found) > limit:
+            terminal.line(f"there are more: --after {entries[-1].id}")
         return Exit.OK
 
     return _on_journal(common, work)
@@ -170,7 +173,13 @@ def status(*, common: Common | None = None) -> int:
                 f"ATTENTION {shown['needs_attention']} in quarantine;"
                 " see `sealwax webhooks quarantine list`"
             )
+        forwarders = shown.pop("forwarders")
         _lines(terminal, shown)
+        for each in forwarders:
+            reaches = "reaches Temporal" if each["reaching"] else "does not reach Temporal"
+            terminal.line(f"forwarder {each['name']}, last heard at {each['at']}: {reaches}")
+        if not forwarders:
+            terminal.line("no forwarder was heard of in the last hour")
         return Exit.OK
 
     return _on_journal(common, work)

@@ -61,6 +61,9 @@ async def test_a_list_is_filtered_by_account_envelope_time_and_state(
     assert await numbers("--after", "3", "--limit", "2") == [4, 5]
     table = (await sealwax("webhooks", "list", "--state", "quarantined")).out
     assert "unreadable: KeyError" in table
+    part = (await sealwax("webhooks", "list", "--after", "3", "--limit", "2")).out
+    assert part.endswith("there are more: --after 5\n")
+    assert "there are more" not in (await sealwax("webhooks", "list", "--limit", "8")).out
 
 
 async def test_one_is_shown_with_what_it_says_and_its_body_only_on_demand(
@@ -144,6 +147,9 @@ async def test_status_says_what_waits_and_who_forwards(sealwax: Sealwax, journal
     assert (told["pending"], told["parked"], told["late"], told["needs_attention"]) == (2, 2, 1, 1)
     assert [(f["name"], f["reaching"]) for f in told["forwarders"]] == [("host:17:abc", True)]
     assert told["oldest_pending"]
+    said = (await sealwax("webhooks", "status")).out
+    assert said.splitlines()[-1].startswith("forwarder host:17:abc, last heard at ")
+    assert said.endswith(": reaches Temporal\n")
 
 
 BAD: dict[str, tuple[tuple[str, ...], str, int]] = {
