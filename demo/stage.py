@@ -30,6 +30,8 @@ SIMULATOR, WORKER, BRIDGE, CODEC = "simulator", "worker", "bridge", "codec"
 FORWARDER = "forwarder"
 ACCOUNT = "acme"
 STORAGE = "sealwax-data"
+APPLICATION = "https://app.example.com"
+"""The application of the README's examples, to which signers may return."""
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PROCESSING_MS = (150, 450)
@@ -188,15 +190,15 @@ def write_settings(
         )
         + _table("timing", timing)
         + _table("quota", {"scale": scale})
-        + _table("sessions", sessions or {}),
+        + _table("sessions", {"return_origins": [APPLICATION], **(sessions or {})}),
         encoding="utf-8",
     )
     return path
 
 
-def _table(name: str, values: Mapping[str, float]) -> str:
-    lines = [f"{key} = {value}\n" for key, value in values.items()]
-    return "".join([f"\n[{name}]\n", *lines]) if lines else ""
+def _table(name: str, values: Mapping[str, float | list[str]]) -> str:
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
+    return "".join([f"\n[{name}]\n", *lines])
 
 
 def simulator_program(
