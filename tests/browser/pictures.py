@@ -1,8 +1,8 @@
-"""``python -m tests.browser.pictures``: the README's pictures of a signing session, taken anew.
+"""``python -m tests.browser.pictures``: the README's pictures of envelopes, taken anew.
 
-A local world is started, two signers open their links in Chromium, and their pages and the
-envelope's card in the Temporal web UI are stored in ``docs/images``. Look at them before you
-commit them. ``--table build/demo/table.svg`` stores the table of a demonstration that was run.
+A local world is started, two signers open their links in Chromium, and their pages and the cards
+of their envelope and of another one in the Temporal web UI are stored in ``docs/images``. Look at
+them before you commit them. ``--table build/demo/table.svg`` stores the table of a demonstration that was run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from PIL import Image
 from playwright.async_api import Browser, Locator, Page, expect
 
 from demo import stage
+from demo.contracts.render import TITLES, pdf_path
+from demo.control import Control
+from sealwax.client import DocumentFile, EnvelopeClient
+from sealwax.definition import Recipient, RecipientKind
+from sealwax.handle import EnvelopeHandle
 from sealwax.opening import open_client
 from tests import programs
 from tests.browser import ceremony, chromium
@@ -27,10 +32,16 @@ from tests.browser import ceremony, chromium
 FOLDER = programs.CHECKOUT / "docs" / "images"
 PAGE = (760, 620)
 SMALL_PAGE = (760, 300)
-UI = (1280, 1078)
+UI = (1280, 1300)
 TABLE = (1224, 800)
 COLOURS = 128
-PINGED_WITHIN_S = 90
+TOLD_WITHIN_S = 90
+SENT_WITHIN_S = 30
+PARTIES = [
+    Recipient("buyer", "Bea Buyer", "bea@example.com", 1),
+    Recipient("seller", "Sam Seller", "sam@example.com", 2),
+    Recipient("legal", "Lea Lega", "lea@example.com", 3, kind=RecipientKind.CARBON_COPY),
+]
 
 
 async def take(folder: Path) -> None:
@@ -51,8 +62,11 @@ async def take(folder: Path) -> None:
             await _store(first, folder / "signing.png")
             await _store(second, folder / "waiting.png")
             ui = next(line.split()[-1] for line in said if line.startswith("Temporal web UI"))
-            card = await _card(browser, ui, envelope.workflow_id)
+            card = await _card(browser, ui, envelope.workflow_id, "the page is open")
             await _store(card, folder / "session-card.png")
+            other = await _half_signed(client, said)
+            card = await _card(browser, ui, other.workflow_id, "Waiting for seller")
+            await _store(card, folder / "card.png")
             await first.get_by_role("button", name="Sign", exact=True).click()
             await expect(first.get_by_text("You are done here")).to_be_visible()
             width, height = SMALL_PAGE
@@ -68,19 +82,42 @@ async def take_table(drawing: Path, folder: Path) -> None:
         await _store(page.locator("svg"), folder / "demo.png")
 
 
+async def _half_signed(client: EnvelopeClient, said: Sequence[str]) -> EnvelopeHandle:
+    """An envelope that was changed, sent and signed by the first of two signers."""
+    contract = sorted(TITLES)[0]
+    envelope = await client.create(
+        account=stage.ACCOUNT,
+        key="order-2026-117",
+        subject=TITLES[contract],
+        documents=[DocumentFile(pdf_path(contract), TITLES[contract])],
+        recipients=PARTIES,
+        send=False,
+    )
+    await envelope.update_recipient("seller", name="Selma Seller")
+    await envelope.change_message(subject="Please sign by Friday")
+    await envelope.send()
+    sent = await envelope.wait("sent", timeout_s=SENT_WITHIN_S)
+    assert sent.provider_envelope_id is not None
+    ledger = next(line.split()[-1] for line in said if line.startswith("Provider's ledger"))
+    async with Control(ledger.partition("/simulator/")[0]) as provider:
+        assert await provider.act(sent.provider_envelope_id, "1", "sign")
+    await envelope.update_recipient("legal", name="Lea Legal")
+    return envelope
+
+
 async def _window(browser: Browser, size: tuple[int, int]) -> Page:
     width, height = size
     return await browser.new_page(viewport={"width": width, "height": height})
 
 
-async def _card(browser: Browser, ui: str, workflow_id: str) -> Locator:
-    """The envelope's card, decoded by the codec server, once the provider has pinged."""
+async def _card(browser: Browser, ui: str, workflow_id: str, told: str) -> Locator:
+    """The envelope's card, decoded by the codec server, once it tells this."""
     page = await _window(browser, UI)
     await page.goto(f"{ui}/namespaces/default/workflows/{quote(workflow_id, safe='')}")
     await page.get_by_role("button", name="Collapse Navigation").click()
     await page.get_by_role("tab", name="User Metadata").click()
-    card = page.frame_locator("iframe").last.get_by_text("the page is open")
-    async with asyncio.timeout(PINGED_WITHIN_S):
+    card = page.frame_locator("iframe").last.get_by_text(told)
+    async with asyncio.timeout(TOLD_WITHIN_S):
         while True:
             with contextlib.suppress(AssertionError):
                 await expect(card).to_be_visible(timeout=5_000)
