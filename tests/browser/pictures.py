@@ -2,7 +2,8 @@
 
 A local world is started, two signers open their links in Chromium, and their pages and the cards
 of their envelope and of another one in the Temporal web UI are stored in ``docs/images``. Look at
-them before you commit them. ``--table build/demo/table.svg`` stores the table of a demonstration that was run.
+them before you commit them. ``--table build/demo/table.svg`` stores the table of a demonstration
+that was run.
 """
 
 from __future__ import annotations
