@@ -332,8 +332,8 @@ class Forwarder:
             log.exception("an envelope's webhooks cannot be forwarded")
             await self._set_aside(envelope, type(error).__name__)
         finally:
-            self._brake.ended(len(self._tasks))
             del self._tasks[envelope]
+            self._brake.ended(len(self._tasks))
             after.add(envelope)
             self._start()
             if len(self._ready) <= self._few() or not self.reaching:

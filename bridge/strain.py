@@ -80,8 +80,8 @@ class Brake:
     A surge begins with ``FIRST_PER_S``, twice as many every ``DOUBLED_S``. Once there was strain in
     it they grow slowly, ever between ``FLOOR_PER_S`` and ``FREE_PER_S``; when the surge is over
     quickly again, until free. Times are seconds of a clock that only goes forward. ``at_once``: how
-    many may be in flight. It begins small and grows while so many are, so that a surge is noticed
-    before all of it is.
+    many may be in flight. It begins small, grows while so many are, and begins anew when none is
+    left, so that a surge is noticed before all of it is.
     """
 
     def __init__(self) -> None:
@@ -128,9 +128,11 @@ class Brake:
         """How many signals may be in flight."""
         return int(self._at_once)
 
-    def ended(self, in_flight: int) -> None:
-        """One of so many is over."""
-        if in_flight >= self.at_once:
+    def ended(self, left: int) -> None:
+        """One is over, and so many are still in flight."""
+        if left == 0:
+            self._at_once = AT_ONCE
+        elif left + 1 >= self.at_once:
             self._at_once += AT_ONCE_STEP
 
     def _settle(self, now_s: float) -> None:

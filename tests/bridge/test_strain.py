@@ -89,17 +89,21 @@ def test_when_the_surge_is_over_it_is_free_again_within_seconds() -> None:
     assert brake.per_s(1e9) == math.inf
 
 
-def test_as_many_are_in_flight_as_have_proved_well() -> None:
-    """It grows by what ends while all places are taken, and begins anew with strain."""
+@pytest.mark.parametrize("quiet", [True, False])
+def test_as_many_are_in_flight_as_have_proved_well(quiet: bool) -> None:
+    """It grows by what ends while all places are taken, and begins anew in quiet or with strain."""
     brake = Brake()
     first = brake.at_once
     for _ in range(100):
-        brake.ended(first - 1)
+        brake.ended(first - 2)
     assert brake.at_once == first
     for _ in range(5):
-        brake.ended(brake.at_once)
+        brake.ended(brake.at_once - 1)
     assert brake.at_once > first
-    brake.told(Sign.STRAIN, 0)
+    if quiet:
+        brake.ended(0)
+    else:
+        brake.told(Sign.STRAIN, 0)
     assert brake.at_once == first
 
 
