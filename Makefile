@@ -35,7 +35,7 @@ bench: $(STAMP) ## The benchmarks, each within two minutes (ARGS=--long for the 
 	@exec $(BIN)/python -m benchmarks.quota $(ARGS)
 	@exec $(BIN)/python -m benchmarks.ingest $(ARGS)
 
-storms: $(STAMP) ## Kill everything everywhere, a long life, ten storms, the sweep: half an hour (SEED= ARGS=)
+storms: $(STAMP) ## Kill everything everywhere, a long life, ten storms, the sweep: an hour (SEED= ARGS=)
 	@LONG_LIFE=3000 $(PYTEST) -q -s tests/workflows/test_long_life.py
 	@exec $(BIN)/python -m benchmarks.storms --seconds 60 --storms 10 --sweep $(if $(SEED),--seed $(SEED)) $(ARGS)
 

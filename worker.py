@@ -34,6 +34,7 @@ from sealwax.connection import (
     start_accounts,
 )
 from sealwax.hearing import Hearing, JournalHearing
+from sealwax.leaving import leave
 from sealwax.providers import registry as providers
 from sealwax.providers.base import Changes, WebhookReader
 from sealwax.schedules import schedule_sweeps
@@ -220,8 +221,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    # The SDK's threads may abort the interpreter at its end; nothing is left to do by then.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    leave(main())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import string
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.client import Conflict, EnvelopeClient, EnvelopeHandle, SavedElsewhere
 from sealwax.connection import ConnectionFailed
 from sealwax.definition import Recipient
+from sealwax.leaving import leave
 from sealwax.messages import Snapshot
 from sealwax.mutations import ChangeMessage, Mutation, UpdateRecipient
 from sealwax.opening import open_client
@@ -236,8 +236,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The Temporal SDK's threads may abort a process that ends the ordinary way after a clean run.
-    os._exit(code)
+    leave(main(sys.argv[1:]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from demo.run import start_sealwax
 from demo.stack import Program, ProgramFailed, Stack
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.connection import ConnectionFailed
+from sealwax.leaving import leave
 from sealwax.opening import open_client
 
 CLOCK = 0.02
@@ -236,8 +236,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The Temporal SDK's threads may abort a process that ends the ordinary way after a clean run.
-    os._exit(code)
+    leave(main(sys.argv[1:]))

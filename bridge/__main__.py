@@ -16,7 +16,7 @@ import uvloop
 
 from bridge.app import BridgeApp
 from bridge.offspring import Offspring
-from bridge.programs import FOR_A_PERSON, CommandLine, leave_with, log_to_stderr
+from bridge.programs import FOR_A_PERSON, CommandLine, log_to_stderr
 from bridge.serving import CannotListen, Server, announced, listen
 from bridge.sessions import SessionEndpoints
 from bridge.signs import Signs, keep_beating
@@ -25,6 +25,7 @@ from bridge.sources import sources
 from bridge.strain import Strain
 from bridge.watch import Watch
 from sealwax.connection import connect
+from sealwax.leaving import leave
 from sealwax.session_links import SessionLinks
 from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import StoreError
@@ -168,4 +169,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave_with(main)
+    leave(main())

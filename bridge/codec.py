@@ -26,9 +26,10 @@ import uvloop
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from temporalio.api.common.v1 import Payload, Payloads
 
-from bridge.programs import FOR_A_PERSON, CommandLine, leave_with, log_to_stderr
+from bridge.programs import FOR_A_PERSON, CommandLine, log_to_stderr
 from bridge.serving import CannotListen, Server, announced, listen
 from sealwax.crypto import CryptoError, Keyring
+from sealwax.leaving import leave
 from sealwax.payloads import decrypted, encrypted, is_encrypted
 from sealwax.settings import Settings, SettingsError, load_settings
 
@@ -192,4 +193,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave_with(main)
+    leave(main())

@@ -21,10 +21,11 @@ import uvloop
 
 from bridge.forward import Forwarder, Pace
 from bridge.offspring import OWNED, owner_gone
-from bridge.programs import FOR_A_PERSON, CommandLine, leave_with, log_to_stderr, write_announcement
+from bridge.programs import FOR_A_PERSON, CommandLine, log_to_stderr, write_announcement
 from bridge.sink import TemporalSink
 from bridge.strain import Sign
 from sealwax.connection import connect
+from sealwax.leaving import leave
 from sealwax.providers.registry import webhook_reader
 from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import Journal, Retention, StoreError
@@ -144,4 +145,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave_with(main)
+    leave(main())

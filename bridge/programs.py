@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,12 +63,3 @@ def write_announcement(file: Path | None, said: Mapping[str, Any]) -> None:
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     unfinished.write_text(json.dumps({**said, "pid": os.getpid()}), encoding="utf-8")
     unfinished.replace(file)
-
-
-def leave_with(main: Callable[[], int]) -> NoReturn:
-    """Run the program and end the process with its status."""
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Temporal's SDK can abort the interpreter while it finalises, after all work is done.
-    os._exit(status)

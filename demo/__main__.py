@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from demo.run import Options, Result, run
 from demo.stack import ProgramFailed
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.connection import ConnectionFailed
+from sealwax.leaving import leave
 
 _ENVELOPES_MAX = 200
 _DEFAULTS = Options()
@@ -89,8 +89,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The Temporal SDK's threads may abort a process that ends the ordinary way after a clean run.
-    os._exit(code)
+    leave(main(sys.argv[1:]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import sys
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from demo.temporal_dev import TemporalBinaryMissing, free_port, start_temporal
 from sealwax.client import DocumentFile, EnvelopeClient
 from sealwax.connection import ConnectionFailed
 from sealwax.definition import Recipient
+from sealwax.leaving import leave
 from sealwax.messages import SEARCH_ATTRIBUTES
 from sealwax.opening import open_client
 
@@ -170,8 +170,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The Temporal SDK's threads may abort a process that ends the ordinary way after a clean run.
-    os._exit(code)
+    leave(main(sys.argv[1:]))

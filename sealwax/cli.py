@@ -14,7 +14,6 @@ Exit codes:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import tomllib
@@ -31,6 +30,7 @@ from sealwax.cli_changes import changes
 from sealwax.cli_keys import keys
 from sealwax.cli_operator import operator
 from sealwax.cli_webhooks import webhooks
+from sealwax.leaving import leave
 from sealwax.options import Common
 
 # Importing Temporal takes half a second, which --help and a mistyped option need not cost: so the
@@ -416,12 +416,7 @@ def show_version(*, common: Common | None = None) -> int:
 
 def main() -> NoReturn:
     """The entry point of ``sealwax`` and ``python -m sealwax``."""
-    code = run(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    # The SDK's threads may abort a process that ends the ordinary way (sdk-python issue 300).
-    os._exit(code)
+    leave(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -36,6 +36,7 @@ from demo.stack import ProgramFailed
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.answers import ClientError
 from sealwax.connection import ConnectionFailed
+from sealwax.leaving import leave
 
 SECONDS, LONG_SECONDS = 20.0, 60.0
 SECONDS_MIN, SECONDS_MAX, ENVELOPES_MAX = 1.0, 3_600.0, 5_000
@@ -189,8 +190,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The Temporal SDK's threads may abort a process that ends the ordinary way after a clean run.
-    os._exit(code)
+    leave(main(sys.argv[1:]))

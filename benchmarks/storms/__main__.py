@@ -23,6 +23,7 @@ from benchmarks.storms.storm import Options, Result, run, tell
 from demo.stack import ProgramFailed
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.connection import ConnectionFailed
+from sealwax.leaving import leave
 
 SECONDS_MAX = 86_400
 SEEDS_MAX = 1_000
@@ -174,8 +175,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The Temporal SDK's threads may abort a process that ends the ordinary way after a clean run.
-    os._exit(code)
+    leave(main(sys.argv[1:]))

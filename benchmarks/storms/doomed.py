@@ -45,6 +45,7 @@ from temporalio.worker import (
 
 import worker
 from sealwax.connection import connect
+from sealwax.leaving import leave
 from sealwax.settings import Settings, load_settings
 
 _STANDING_STILL = frozenset({"query_workflow", "remove_from_cache"})
@@ -207,8 +208,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The Temporal SDK's threads may abort a process that ends the ordinary way after a clean run.
-    os._exit(code)
+    leave(main(sys.argv[1:]))

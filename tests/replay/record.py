@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import tempfile
 from dataclasses import replace
@@ -20,6 +19,7 @@ from demo.temporal_dev import free_port
 from sealwax import keys
 from sealwax.connection import start_accounts
 from sealwax.definition import Recipient
+from sealwax.leaving import leave
 from sealwax.mutations import AddRecipients, ChangeMessage, UpdateRecipient
 from tests import programs, rig, temporal_server
 
@@ -142,4 +142,4 @@ def _without_machine(value: Any) -> Any:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
-    os._exit(0)
+    leave(0)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 
 from sealwax.client import EnvelopeClient
 from sealwax.connection import connect
 from sealwax.definition import BlobRef, Recipient, RecipientKind
+from sealwax.leaving import leave
 from sealwax.mutations import AddRecipients
 from sealwax.settings import TemporalSettings
 from tests import keys
@@ -46,4 +46,4 @@ async def main(address: str, task_queue: str, key: str, number: int, count: int)
 if __name__ == "__main__":
     address, task_queue, key, number, count = sys.argv[1:]
     asyncio.run(main(address, task_queue, key, int(number), int(count)))
-    os._exit(0)
+    leave(0)
