@@ -8,86 +8,22 @@ import dataclasses
 import random
 from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from bridge import forward
-from bridge.forward import Forwarder, Pace
-from bridge.ingest import Accept, Source, ingest
+from bridge.forward import Pace
 from sealwax.facts import EnvelopeStatus, Fact
 from sealwax.messages import EventBatch
-from sealwax.providers.base import WebhookReader
-from sealwax.stores.base import EnvelopeName, JournalCounts, Located, RegistryRow
-from sealwax.stores.journal import SqliteJournal, open_journal
-from sealwax.stores.registry import SqliteRegistry, open_registry
+from sealwax.stores.base import EnvelopeName, JournalCounts, Located
 from tests.bridge.deliveries import (
-    ACCOUNT_ID,
     NOW,
-    Clock,
-    RecordingSink,
     event_key,
     message,
     registered,
-    signed,
-    source,
 )
-from tests.keys import KEYRING
-
-QUICK = Pace(retry_first_s=0.001, retry_max_s=0.01, park_first_s=0.001, park_max_s=0.01)
-
-
-class Rig:
-    """A forwarder on real stores with a recording sink and a clock of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.journal: SqliteJournal = open_journal(folder / "journal.db", KEYRING)
-        self.registry: SqliteRegistry = open_registry(folder / "registry.db")
-        self.sink = RecordingSink()
-        self.clock = Clock()
-        self.sources: dict[str, Source] = {
-            "acme": source(),
-            "globex": source("globex", ACCOUNT_ID, b"key of globex"),
-        }
-        self.readers: dict[str, WebhookReader] = {n: s.reader for n, s in self.sources.items()}
-        self.forwarder = self.made(QUICK)
-
-    def made(self, pace: Pace) -> Forwarder:
-        return Forwarder(
-            journal=self.journal,
-            registry=self.registry,
-            sink=self.sink,
-            readers=self.readers,
-            now=self.clock,
-            pace=pace,
-        )
-
-    async def take(self, body: bytes, token: str = "", account: str = "acme") -> str:
-        """Keep a delivery as the bridge would; returns its event key."""
-        of = self.sources[account]
-        decision = ingest(of, signed(body, of.keys[0]), body, token, self.clock())
-        assert isinstance(decision, Accept)
-        await self.journal.append(decision.webhook)
-        return decision.webhook.event_key
-
-    async def forward(self, envelope: str = "env-a", account: str = "acme") -> None:
-        await self.forwarder.forward(EnvelopeName(account, envelope))
-
-    async def bound(self, key: str, envelope: str, account: str = "acme") -> RegistryRow:
-        row = await registered(self.registry, key, account)
-        return await self.registry.bind(row.workflow_id, envelope)
-
-    async def close(self) -> None:
-        await self.journal.close()
-        await self.registry.close()
-
-
-@pytest_asyncio.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    await made.close()
+from tests.bridge.forwarding import QUICK, Rig
 
 
 async def test_an_event_reaches_the_workflow_of_its_envelope(rig: Rig) -> None:

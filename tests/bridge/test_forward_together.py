@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from bridge.forward import Forwarder, Pace
 from sealwax.messages import EventBatch
@@ -19,18 +18,15 @@ from sealwax.stores.base import EnvelopeName, Journal
 from sealwax.stores.journal import open_journal
 from sealwax.stores.registry import open_registry
 from tests.bridge.deliveries import RecordingSink, message
-from tests.bridge.test_forward import QUICK, Rig
+from tests.bridge.forwarding import QUICK, Rig
 from tests.keys import KEYRING
 
 Claim = Callable[[str, datetime, float, int], Awaitable[tuple[EnvelopeName, ...]]]
 
 
-@pytest_asyncio.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    made = Rig(tmp_path)
-    made.clock.at = datetime.now(UTC)
-    yield made
-    await made.close()
+@pytest.fixture(autouse=True)
+def today(rig: Rig) -> None:
+    rig.clock.at = datetime.now(UTC)
 
 
 @asynccontextmanager

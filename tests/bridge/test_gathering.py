@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from bridge.gathering import Patience, Rate
 from tests.bridge.deliveries import message
-from tests.bridge.test_forward import QUICK, Rig
-
-
-@pytest_asyncio.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    await made.close()
+from tests.bridge.forwarding import QUICK, Rig
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,9 @@ import asyncio
 import dataclasses
 import math
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,16 +16,9 @@ from bridge.gathering import Patience
 from bridge.offspring import Offspring
 from bridge.strain import FIRST_PER_S, FLOOR_PER_S, LOOK_EVERY_S, Brake, Sign, Strain
 from tests.bridge.deliveries import message
-from tests.bridge.test_forward import QUICK, Rig
+from tests.bridge.forwarding import QUICK, Rig
 
 NEVER = Patience(free_per_s=1e6, full_per_s=1e7)
-
-
-@pytest_asyncio.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    await made.close()
 
 
 def begun(brake: Brake, from_s: float, to_s: float) -> int:

@@ -151,6 +151,16 @@ class Account:
         assert self.seen == before + RULES.outages
         assert self.breaker.circuit.open
 
+    async def probes(self) -> asyncio.Task[ProviderError | None]:
+        """After an outage, the one call that asks; the provider has it and does not answer yet."""
+        await self.opens()
+        self.becomes("hold")
+        self.clock.now += RULES.pause_first_s
+        self.small.arrived.clear()
+        probe = asyncio.create_task(self.read())
+        await self.small.arrived.wait()
+        return probe
+
 
 async def crowd(account: Account, tasks: int, calls: int) -> list[ProviderError | None]:
     found = await asyncio.gather(*(account.reads(calls) for _ in range(tasks)))
@@ -208,12 +218,7 @@ async def test_exactly_one_probe_is_in_flight(
 ) -> None:
     """While it waits for its answer all others are refused; its answer lets them through."""
     account = Account(small, shared)
-    await account.opens()
-    account.becomes("hold")
-    account.clock.now += RULES.pause_first_s
-    small.arrived.clear()
-    probe = asyncio.create_task(account.read())
-    await small.arrived.wait()
+    probe = await account.probes()
     assert all(isinstance(e, Unavailable) for e in await crowd(account, 50, 2))
     assert account.seen == RULES.outages + 1
     small.goes_on.set()
@@ -226,12 +231,7 @@ async def test_a_probe_whose_caller_gives_up_has_failed(
 ) -> None:
     """Cancelled, its place is free again after a longer pause: no probe is lost for good."""
     account = Account(small, shared)
-    await account.opens()
-    account.becomes("hold")
-    account.clock.now += RULES.pause_first_s
-    small.arrived.clear()
-    probe = asyncio.create_task(account.read())
-    await small.arrived.wait()
+    probe = await account.probes()
     probe.cancel()
     with pytest.raises(asyncio.CancelledError):
         await probe
