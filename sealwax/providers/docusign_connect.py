@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import from_json
+
 from sealwax import keys
 from sealwax.facts import EnvelopeStatus, Fact, ProviderEvent, RecipientStatus
 from sealwax.providers import docusign_shapes as shapes
@@ -111,12 +113,21 @@ def _named(message: Mapping[str, Any], data: Mapping[str, Any]) -> WebhookName:
 
 def _message(body: bytes) -> dict[str, Any]:
     try:
-        message = json.loads(body)
+        message = _json(body)
     except (ValueError, RecursionError) as error:
         raise UnreadableWebhook("the body is not JSON") from error
     if not isinstance(message, dict):
         raise UnreadableWebhook("the body is not a JSON object")
     return message
+
+
+def _json(body: bytes) -> Any:
+    """JSON by the fast reader, and what that one does not take by the patient one: another
+    encoding, or half a character in a text that was cut somewhere on its way."""
+    try:
+        return from_json(body)
+    except ValueError:
+        return json.loads(body)
 
 
 def _required(holder: Mapping[str, Any], key: str) -> str:

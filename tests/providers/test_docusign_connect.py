@@ -222,6 +222,19 @@ def test_what_is_no_message_is_a_typed_error(body: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("strange", ["utf-16", "utf-8-sig", "half a character"])
+def test_what_one_reader_of_json_refuses_is_tried_with_another(strange: str) -> None:
+    """Another encoding, and half a character in a text that nobody needs, change no event."""
+    plain = message("envelope-sent", summary={"emailSubject": "for Bea", "status": "sent"})
+    if strange == "half a character":
+        odd = plain.replace(b"for Bea", rb"for \ud83d")
+    else:
+        odd = plain.decode().encode(strange)
+    assert odd != plain
+    assert READER.read_webhook(odd) == READER.read_webhook(plain)
+    assert READER.identify(odd) == READER.identify(plain)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
