@@ -64,7 +64,7 @@ class Pace:
     """
 
     envelopes_at_once: int = 48
-    batch_events: int = 100
+    batch_events: int = 250
     batch_bytes: int = 256 * 1024
     hold_s: float = 10.0
     retry_first_s: float = 0.2
