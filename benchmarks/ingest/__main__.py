@@ -72,8 +72,8 @@ class Options:
     def listening(self) -> listeners.Lengths:
         """Of what listeners are measured by themselves."""
         part = min(1.0, self.seconds / SECONDS)
-        rounds = 5 if self.long else 3 if part == 1 else 1
-        return listeners.Lengths(rounds, max(0.5, 1.5 * part), max(0.5, 4.0 * part))
+        rounds = 7 if self.long else 5 if part == 1 else 1
+        return listeners.Lengths(rounds, max(0.5, 2.5 * part), max(0.5, 4.0 * part))
 
     @property
     def draining(self) -> drain.Sizes:
@@ -81,7 +81,7 @@ class Options:
         part = min(1.0, self.seconds / SECONDS)
         few = min(20, self.envelopes)
         rounds = 3 if part == 1 else 1
-        return drain.Sizes(few, int(10_000 * part), max(50, int(1_000 * part)), rounds)
+        return drain.Sizes(few, int(10_000 * part), max(50, int(2_000 * part)), rounds)
 
 
 async def run(options: Options, folder: Path) -> dict[str, Any]:
@@ -101,7 +101,8 @@ async def run(options: Options, folder: Path) -> dict[str, Any]:
         few_per_s, few, of_few = await drains.few(options.draining)
         tell(f"  {few_per_s:.0f} events a second of few envelopes; judging by the sender's list")
         sender = Sender(made.tenant.account_id, made.targets, options.seed)
-        verdict = await judge(made, [*((sender, part.sent) for part in done), (of_few, few)])
+        sendings = [(sender, part.sent) for part in done] + [(of_few, sent) for sent in few]
+        verdict = await judge(made, sendings)
         journal = await made.counts()
         different = await drains.different(options.draining)
     for line in verdict.why[:10]:

@@ -41,8 +41,8 @@ VERIFY, KEEP, SLOW = "verify only", "keeping", "keeping, slow disk"
 class Lengths:
     """Rounds of the closed loop, seconds of each, and seconds of the slow disk's surge."""
 
-    rounds: int = 3
-    closed_s: float = 1.5
+    rounds: int = 5
+    closed_s: float = 2.5
     surge_s: float = 4.0
 
 

@@ -299,7 +299,7 @@ def test_the_default_is_shorter_than_the_long_run() -> None:
     assert not as_json
     assert (usual.lengths.surge_s, usual.lengths.away_surge_s, usual.runs) == (20, 8, 1)
     assert (long.lengths.surge_s, long.lengths.kill_surge_s, long.runs) == (60, 60, 3)
-    assert Options(seconds=2).draining == Sizes(20, 1_000, 100, rounds=1)
+    assert Options(seconds=2).draining == Sizes(20, 1_000, 200, rounds=1)
 
 
 @pytest.mark.parametrize(
