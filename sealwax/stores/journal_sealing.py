@@ -7,9 +7,10 @@ are found hold digests, provider's ids and names of event kinds, and stand in cl
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from sealwax.crypto import Keyring, SealBroken, open_sealed, seal
 from sealwax.stores.base import RefusedWebhook, Webhook
@@ -79,7 +80,7 @@ def time_of(at_us: int) -> datetime:
 
 
 def _seal(keyring: Keyring, purpose: str, headers: Headers, body: bytes) -> bytes:
-    head = json.dumps(headers).encode()
+    head = to_json(headers)
     plain = b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, body))
     return seal(keyring, plain, "journal\0" + purpose)
 
@@ -92,4 +93,4 @@ def _open(keyring: Keyring, purpose: str, sealed: bytes) -> tuple[Headers, bytes
         # on disk stays as it is. A key that is missing is another matter: it can be brought back.
         return (), b""
     end = _LENGTH_BYTES + int.from_bytes(plain[:_LENGTH_BYTES], "big")
-    return tuple((n, v) for n, v in json.loads(plain[_LENGTH_BYTES:end])), plain[end:]
+    return tuple((n, v) for n, v in from_json(plain[_LENGTH_BYTES:end])), plain[end:]
