@@ -12,6 +12,8 @@ from benchmarks.ingest.parts import SURGE, Part
 from benchmarks.ingest.samples import rank, spread
 from benchmarks.ingest.truth import Verdict
 
+ON_ITS_WAY_S = 0.25
+
 
 def document(done: Sequence[Part], verdict: Verdict) -> dict[str, Any]:
     """What was measured of the parts. ``sent`` and ``acked`` are of the surge that counts: of
@@ -70,12 +72,16 @@ def _cpu(part: Part) -> dict[str, int]:
 
 
 def visible_ms(surges: Sequence[Part], verdict: Verdict, *, surging: bool) -> list[float]:
-    """From each event's time to when its state was visible, at the usual rate or in the surge."""
+    """From each event's time to when its state was visible, at the usual rate or in the surge.
+
+    What came just before a surge, and met it on its way, is of neither.
+    """
     return [
         1000 * (verdict.visible[key] - part.sent.began - due)
         for part in surges
         for key, due in zip(verdict.keys[part.sent.first], part.sent.due, strict=True)
-        if key in verdict.visible and (due >= part.surge_from_s) == surging
+        if key in verdict.visible
+        and (due >= part.surge_from_s if surging else due < part.surge_from_s - ON_ITS_WAY_S)
     ]
 
 

@@ -282,6 +282,8 @@ def test_of_several_surges_the_median_one_counts() -> None:
     assert found["drain_seconds"] == 0.5
     assert [round(ms) for ms in visible_ms(done[:3], verdict, surging=False)] == [20, 30]
     assert [round(ms) for ms in visible_ms(done[:3], verdict, surging=True)] == [200]
+    on_its_way = [replace(each, surge_from_s=0.6) for each in done[:3]]
+    assert [round(ms) for ms in visible_ms(on_its_way, verdict, surging=False)] == [20]
     more: dict[str, Any] = {"ack_ms_slow_disk": None, "ratio_with_slow_disk": None}
     more |= {"ratio_to_verify_only": 0.7, "envelopes": 2, "seed": 3, "cores": 2}
     few = {"few_envelopes": 6000, "all_different": 500, "ratio_to_server": 0.9}
