@@ -58,13 +58,15 @@ class Pace:
     """How the forwarder goes about it.
 
     ``envelopes_at_once`` signals are in flight, one per envelope; a signal has at most
-    ``batch_events`` events and about ``batch_bytes``. An envelope is claimed for ``hold_s``. While
-    Temporal is away, tries are ``retry_first_s`` to ``retry_max_s`` apart. A webhook that nobody
-    knows is tried again after ``park_first_s`` to ``park_max_s``, until it is ``park_s`` old.
+    ``batch_events`` events, in a surge ``batch_events_in_surge``, and about ``batch_bytes``. An
+    envelope is claimed for ``hold_s``. While Temporal is away, tries are ``retry_first_s`` to
+    ``retry_max_s`` apart. A webhook that nobody knows is tried again after ``park_first_s`` to
+    ``park_max_s``, until it is ``park_s`` old.
     """
 
     envelopes_at_once: int = 48
     batch_events: int = 250
+    batch_events_in_surge: int = 100
     batch_bytes: int = 256 * 1024
     hold_s: float = 10.0
     retry_first_s: float = 0.2
@@ -176,7 +178,7 @@ class Forwarder:
 
         Raises ``SinkUnavailable`` and ``StoreError``: then the rest stays as it is.
         """
-        count, after, most = 0, 0, self._pace.batch_events
+        count, after, most = 0, 0, self._most()
         first = self._first.pop(envelope, ())
         while rows := first or await self._journal.undelivered(envelope, after, most):
             first = ()
@@ -256,8 +258,7 @@ class Forwarder:
             self._held = {e: h for e, h in held if h.tries or h.until > now or e in self._resting}
         going = [n for n in names if n not in self._held or self._held[n].until <= now]
         if len(going) > 1:
-            most = self._pace.batch_events
-            self._first |= await self._journal.undelivered_of(going, most)
+            self._first |= await self._journal.undelivered_of(going, self._most())
 
     def _rest_s(self, now: float) -> float:
         """How long an envelope rests after a signal; never so long that its claim would end."""
@@ -267,6 +268,12 @@ class Forwarder:
     def _signals_per_s(self) -> float:
         """How many signals a second may begin, infinite where nobody needs the machine more."""
         return self._brake.per_s(asyncio.get_running_loop().time())
+
+    def _most(self) -> int:
+        """How many events of an envelope go in one signal. What is done at a stroke takes the
+        machine from the listener for as long."""
+        pace, free = self._pace, self._signals_per_s() == math.inf
+        return pace.batch_events if free else min(pace.batch_events, pace.batch_events_in_surge)
 
     def _few(self) -> int:
         """With so few left that are ready, more are claimed: each time costs a transaction."""

@@ -26,6 +26,8 @@ DRAIN_WITHIN_S = 300.0
 PATIENCE_S, PATIENCE_REPEATING_S = 10.0, 60.0
 KILLS = 3
 LOOK_S = 0.25
+CALM_S = 5.0
+"""For longer than an envelope rests after a surge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class Parts:
             await world.drained(DRAIN_WITHIN_S)
             drain_s = time.monotonic() - (happened.back_at or ended_at)
             used = cpu_by_program(os.getpid())
+        await asyncio.sleep(min(CALM_S, phases[-1][1] / 4))
         self.next += len(sent.due)
         return Part(
             name=name,

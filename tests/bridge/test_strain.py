@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bridge.gathering import Patience
 from bridge.offspring import Offspring
 from bridge.strain import FIRST_PER_S, FLOOR_PER_S, LOOK_EVERY_S, Brake, Sign, Strain
+from sealwax.stores.base import EnvelopeName
 from tests.bridge.deliveries import message
 from tests.bridge.forwarding import QUICK, Rig
 
@@ -170,3 +171,16 @@ async def test_a_forwarder_that_gives_way_signals_less_often_and_more_at_once(ri
     assert len(rig.sink.batches) <= 1 + 2 * FIRST_PER_S * took_s
     rig.forwarder.stop()
     await asyncio.wait_for(task, 20)
+
+
+@pytest.mark.parametrize(("surge", "said"), [(True, [3]), (False, [8, 2])])
+async def test_in_a_surge_less_is_said_at_a_stroke(rig: Rig, surge: bool, said: list[int]) -> None:
+    """What remains has to wait for its envelope's next turn."""
+    await rig.bound("order-1", "env-a")
+    for n in range(10):
+        await rig.take(message("env-a", n=n))
+    forwarder = rig.made(dataclasses.replace(QUICK, batch_events=8, batch_events_in_surge=3))
+    if surge:
+        forwarder.give_way(Sign.SURGE)
+    await forwarder.forward(EnvelopeName("acme", "env-a"))
+    assert [len(batch.events) for _, batch in rig.sink.batches] == said
