@@ -43,6 +43,7 @@ class Strain:
 
     def __init__(self, tell: Callable[[Sign], None]) -> None:
         self._tell = tell
+        self._arrived = 0
         self._lately = Rate(BEGINS_WITHIN_S)
         self._rate = Rate()
         self._surging = False
@@ -50,9 +51,7 @@ class Strain:
 
     def arrived(self) -> None:
         """A webhook was taken in."""
-        now = asyncio.get_running_loop().time()
-        self._lately.count(1, now)
-        self._rate.count(1, now)
+        self._arrived += 1
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -61,6 +60,9 @@ class Strain:
             due = loop.time() + LOOK_EVERY_S
             await asyncio.sleep(LOOK_EVERY_S)
             now = loop.time()
+            arrived, self._arrived = self._arrived, 0
+            self._lately.count(arrived, now)
+            self._rate.count(arrived, now)
             if self._surging:
                 self._surging = self._rate.per_s(now) > ENDS_PER_S
             else:
