@@ -39,6 +39,7 @@ from sealwax.connection import ConnectionFailed
 from sealwax.leaving import leave
 
 SECONDS, LONG_SECONDS = 20.0, 60.0
+LONG_ROUNDS = 7
 SECONDS_MIN, SECONDS_MAX, ENVELOPES_MAX = 1.0, 3_600.0, 5_000
 RUNS, LONG_RUNS, RUNS_MAX = 1, 3, 100
 FAILURES = (
@@ -72,16 +73,22 @@ class Options:
     def listening(self) -> listeners.Lengths:
         """Of what listeners are measured by themselves."""
         part = min(1.0, self.seconds / SECONDS)
-        rounds = 7 if self.long else 5 if part == 1 else 1
-        return listeners.Lengths(rounds, max(0.5, 2.5 * part), max(0.5, 4.0 * part))
+        whole = listeners.Lengths()
+        rounds = LONG_ROUNDS if self.long else whole.rounds if part == 1 else 1
+        closed_s, surge_s = (max(0.5, s * part) for s in (whole.closed_s, whole.surge_s))
+        return listeners.Lengths(rounds, closed_s, surge_s)
 
     @property
     def draining(self) -> drain.Sizes:
         """Of the drains."""
         part = min(1.0, self.seconds / SECONDS)
-        few = min(20, self.envelopes)
-        rounds = 3 if part == 1 else 1
-        return drain.Sizes(few, int(10_000 * part), max(50, int(2_000 * part)), rounds)
+        whole = drain.Sizes()
+        return drain.Sizes(
+            few=min(whole.few, self.envelopes),
+            few_events=int(whole.few_events * part),
+            different=max(50, int(whole.different * part)),
+            rounds=whole.rounds if part == 1 else 1,
+        )
 
 
 async def run(options: Options, folder: Path) -> dict[str, Any]:
