@@ -13,13 +13,14 @@ import httpx
 
 from benchmarks.signing import NoUrl, Plan, Visit
 from demo import stage
-from demo.contracts.render import TITLES, pdf_path
+from demo.contracts.render import TITLES
 from demo.control import Control
 from demo.naive.client import document_json
 from demo.naive.rest import Credentials, NoAnswer, Rejected, Rest
 from demo.naive.sessions import NaiveSessions, Signer
+from demo.orchestrated import contract_file
 from sealwax.answers import ClientError
-from sealwax.client import DocumentFile, EnvelopeClient, EnvelopeHandle
+from sealwax.client import EnvelopeClient, EnvelopeHandle
 from sealwax.definition import Recipient, Refusal
 
 THANKS = "http://127.0.0.1:9/thanks"
@@ -89,7 +90,7 @@ class SealwaxApplication:
             account=self._account,
             key=_key(plans[0]),
             subject=SUBJECT,
-            documents=[DocumentFile(pdf_path(CONTRACT), TITLES[CONTRACT])],
+            documents=[contract_file(CONTRACT)],
             recipients=[
                 Recipient(p.name, p.name, p.email, client_user_id=p.client_user_id) for p in people
             ],

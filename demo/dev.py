@@ -20,15 +20,16 @@ from rich.console import Console
 
 from demo import stage
 from demo.__main__ import Parser
-from demo.contracts.render import TITLES, pdf_path
+from demo.contracts.render import TITLES
 from demo.control import Control, Principal
 from demo.folder import BadFolder, own_folder
 from demo.guard import guarded
+from demo.orchestrated import contract_file
 from demo.signing_app import SigningApp, serving
 from demo.stack import ProgramFailed, Stack
 from demo.stage import Codec, Tenant
 from demo.temporal_dev import TemporalBinaryMissing, free_port, start_temporal
-from sealwax.client import DocumentFile, EnvelopeClient
+from sealwax.client import EnvelopeClient
 from sealwax.connection import ConnectionFailed
 from sealwax.definition import Recipient
 from sealwax.leaving import leave
@@ -140,7 +141,7 @@ async def _links(client: EnvelopeClient, app: SigningApp) -> list[str]:
         account=stage.ACCOUNT,
         key=key,
         subject=TITLES[contract],
-        documents=[DocumentFile(pdf_path(contract), TITLES[contract])],
+        documents=[contract_file(contract)],
         recipients=[
             Recipient(name, name.title(), f"{name}@example.com", client_user_id=name)
             for name in SIGNERS

@@ -5,7 +5,7 @@ two applications that send their browsers to the provider: one asks Sealwax, the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from demo.contracts.render import TITLES, pdf_path
+from demo.contracts.render import TITLES
 from demo.naive.listener import QuietServer
 from demo.naive.sessions import NaiveSessions, Signer
-from sealwax.client import DocumentFile, EnvelopeClient
+from demo.orchestrated import contract_file
+from sealwax.client import EnvelopeClient
 from sealwax.definition import Recipient, Tab, TabKind
 from sealwax.handle import EnvelopeHandle
 
@@ -30,16 +31,23 @@ FIELD = "Place and date"
 CONTRACT = sorted(TITLES)[0]
 
 
-async def sent(client: EnvelopeClient, account: str, key: str) -> EnvelopeHandle:
-    """The envelope, out for signing."""
-    envelope = await client.create(
+async def draft(
+    client: EnvelopeClient, account: str, key: str, people: Sequence[Recipient]
+) -> EnvelopeHandle:
+    """An envelope of the contract, not sent yet."""
+    return await client.create(
         account=account,
         key=key,
         subject=TITLES[CONTRACT],
-        documents=[DocumentFile(pdf_path(CONTRACT), TITLES[CONTRACT])],
-        recipients=PEOPLE,
+        documents=[contract_file(CONTRACT)],
+        recipients=people,
         send=False,
     )
+
+
+async def sent(client: EnvelopeClient, account: str, key: str) -> EnvelopeHandle:
+    """The envelope, out for signing."""
+    envelope = await draft(client, account, key, PEOPLE)
     await envelope.wait("created", timeout_s=30)
     for height, person in enumerate(PEOPLE):
         y = 500 + 60 * height

@@ -21,9 +21,8 @@ from PIL import Image
 from playwright.async_api import Browser, Locator, Page, expect
 
 from demo import stage
-from demo.contracts.render import TITLES, pdf_path
 from demo.control import Control
-from sealwax.client import DocumentFile, EnvelopeClient
+from sealwax.client import EnvelopeClient
 from sealwax.definition import Recipient, RecipientKind
 from sealwax.handle import EnvelopeHandle
 from sealwax.opening import open_client
@@ -62,7 +61,7 @@ async def take(folder: Path) -> None:
             await expect(second.get_by_text("recipient ana is signing")).to_be_visible()
             await _store(first, folder / "signing.png")
             await _store(second, folder / "waiting.png")
-            ui = next(line.split()[-1] for line in said if line.startswith("Temporal web UI"))
+            ui = _place(said, "Temporal web UI")
             card = await _card(browser, ui, envelope.workflow_id, "the page is open")
             await _store(card, folder / "session-card.png")
             other = await _half_signed(client, said)
@@ -85,25 +84,22 @@ async def take_table(drawing: Path, folder: Path) -> None:
 
 async def _half_signed(client: EnvelopeClient, said: Sequence[str]) -> EnvelopeHandle:
     """An envelope that was changed, sent and signed by the first of two signers."""
-    contract = sorted(TITLES)[0]
-    envelope = await client.create(
-        account=stage.ACCOUNT,
-        key="order-2026-117",
-        subject=TITLES[contract],
-        documents=[DocumentFile(pdf_path(contract), TITLES[contract])],
-        recipients=PARTIES,
-        send=False,
-    )
+    envelope = await ceremony.draft(client, stage.ACCOUNT, "order-2026-117", PARTIES)
     await envelope.update_recipient("seller", name="Selma Seller")
     await envelope.change_message(subject="Please sign by Friday")
     await envelope.send()
     sent = await envelope.wait("sent", timeout_s=SENT_WITHIN_S)
     assert sent.provider_envelope_id is not None
-    ledger = next(line.split()[-1] for line in said if line.startswith("Provider's ledger"))
-    async with Control(ledger.partition("/simulator/")[0]) as provider:
+    provider_url = _place(said, "Provider's ledger").partition("/simulator/")[0]
+    async with Control(provider_url) as provider:
         assert await provider.act(sent.provider_envelope_id, "1", "sign")
     await envelope.update_recipient("legal", name="Lea Legal")
     return envelope
+
+
+def _place(said: Sequence[str], what: str) -> str:
+    """Where the local world said that something is."""
+    return next(line.split()[-1] for line in said if line.startswith(what))
 
 
 async def _window(browser: Browser, size: tuple[int, int]) -> Page:
