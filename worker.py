@@ -34,7 +34,7 @@ from sealwax.connection import (
     start_accounts,
 )
 from sealwax.hearing import Hearing, JournalHearing
-from sealwax.leaving import leave
+from sealwax.lifetime import leave, settle_in
 from sealwax.providers import registry as providers
 from sealwax.providers.base import Changes, WebhookReader
 from sealwax.schedules import schedule_sweeps
@@ -192,6 +192,7 @@ async def run(settings: Settings, announce: Path | None) -> None:
         await start_accounts(client, settings.accounts, queue)
         await schedule_sweeps(client, settings.accounts, queue, settings.sweep)
         async with build_worker(client, settings, activities, looks, sweeps):
+            settle_in()
             if announce is not None:
                 _announce(announce)
             await stop.wait()

@@ -29,7 +29,7 @@ from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.client import Conflict, EnvelopeClient, EnvelopeHandle, SavedElsewhere
 from sealwax.connection import ConnectionFailed
 from sealwax.definition import Recipient
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 from sealwax.messages import Snapshot
 from sealwax.mutations import ChangeMessage, Mutation, UpdateRecipient
 from sealwax.opening import open_client

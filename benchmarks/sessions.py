@@ -30,7 +30,7 @@ from demo.run import start_sealwax
 from demo.stack import Program, ProgramFailed, Stack
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.connection import ConnectionFailed
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 from sealwax.opening import open_client
 
 CLOCK = 0.02

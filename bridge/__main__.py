@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -25,7 +24,7 @@ from bridge.sources import sources
 from bridge.strain import Strain
 from bridge.watch import Watch
 from sealwax.connection import connect
-from sealwax.leaving import leave
+from sealwax.lifetime import leave, settle_in
 from sealwax.session_links import SessionLinks
 from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import StoreError
@@ -99,10 +98,7 @@ async def _serve(
     tasks: list[asyncio.Task[None]] = []
 
     def listening() -> None:
-        # What stands now stands to the end: to look through it again takes a tenth of a second, in
-        # which nobody is answered.
-        gc.collect()
-        gc.freeze()
+        settle_in()
         announced(announce, host, listener)
         tasks.extend(asyncio.create_task(work()) for work in beside)
         if forwarder is not None:

@@ -29,7 +29,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from bridge.programs import FOR_A_PERSON, CommandLine, log_to_stderr
 from bridge.serving import CannotListen, Server, announced, listen
 from sealwax.crypto import CryptoError, Keyring
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 from sealwax.payloads import decrypted, encrypted, is_encrypted
 from sealwax.settings import Settings, SettingsError, load_settings
 

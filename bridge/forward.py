@@ -17,12 +17,13 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bridge.gathering import Patience, Rate
+from bridge.gathering import Rate
 from bridge.marks import Marks
-from bridge.routes import Item, Router
+from bridge.pace import Pace
+from bridge.routes import Item, Router, grouped
 from bridge.sink import SignalSink, SinkUnavailable, Undeliverable, WorkflowGone
 from bridge.strain import Brake, Sign
 from sealwax.messages import EventBatch
@@ -51,30 +52,6 @@ CLAIMED_AHEAD_S = 1.0
 HELD_MAX = 10_000
 WHOLE_BYTES_MAX = 1024 * 1024
 """A portion with less in its bodies, and fewer rows than were asked for, is all that there was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How the forwarder goes about it.
-
-    ``envelopes_at_once`` signals are in flight, one per envelope; a signal has at most
-    ``batch_events`` events, in a surge ``batch_events_in_surge``, and about ``batch_bytes``. An
-    envelope is claimed for ``hold_s``. While Temporal is away, tries are ``retry_first_s`` to
-    ``retry_max_s`` apart. A webhook that nobody knows is tried again after ``park_first_s`` to
-    ``park_max_s``, until it is ``park_s`` old.
-    """
-
-    envelopes_at_once: int = 48
-    batch_events: int = 250
-    batch_events_in_surge: int = 100
-    batch_bytes: int = 256 * 1024
-    hold_s: float = 10.0
-    retry_first_s: float = 0.2
-    retry_max_s: float = 20.0
-    park_first_s: float = 0.5
-    park_max_s: float = 60.0
-    park_s: float = 24 * 3600.0
-    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +92,7 @@ class Forwarder:
         self._wake = asyncio.Event()
         self._ready: deque[EnvelopeName] = deque()
         self._tasks: dict[EnvelopeName, asyncio.Task[None]] = {}
+        self._marking = 0
         self._resting: set[EnvelopeName] = set()
         self._done: set[EnvelopeName] = set()
         self._claimed: dict[EnvelopeName, float] = {}
@@ -187,11 +165,12 @@ class Forwarder:
             for row, why in routed.unreadable:
                 await self._quarantine([row.id], why)
             await self._park(routed.unknown)
-            for group in self._groups(routed.items):
-                await self._deliver(group)
             size_bytes = sum(len(row.webhook.body) for row in rows)
             # What came meanwhile is found when the envelope is claimed again.
             whole = len(rows) < most and size_bytes < WHOLE_BYTES_MAX
+            groups = grouped(routed.items, self._pace.batch_bytes)
+            for group in groups:
+                await self._deliver(group, whole and group is groups[-1])
             if whole or self._over(envelope) or self._signals_per_s() < math.inf:
                 break
         return count
@@ -283,7 +262,7 @@ class Forwarder:
         if self._stopping:
             return
         now = asyncio.get_running_loop().time()
-        while self._ready and self._until_resume_s() <= 0 and len(self._tasks) < self._allowed():
+        while self._ready and self._until_resume_s() <= 0 and self._in_flight() < self._allowed():
             if self._brake.wait_s(now) > 0:
                 return
             envelope = self._ready.popleft()
@@ -326,6 +305,9 @@ class Forwarder:
         """While the server is away one envelope at a time finds out for all."""
         return min(self._pace.envelopes_at_once, self._brake.at_once) if self._failures == 0 else 1
 
+    def _in_flight(self) -> int:
+        return len(self._tasks) - self._marking
+
     async def _forward(self, envelope: EnvelopeName) -> None:
         after = self._done
         try:
@@ -340,11 +322,15 @@ class Forwarder:
             await self._set_aside(envelope, type(error).__name__)
         finally:
             del self._tasks[envelope]
-            self._brake.ended(len(self._tasks))
+            self._brake.ended(self._in_flight())
             after.add(envelope)
-            self._start()
-            if len(self._ready) <= self._few() or not self.reaching:
-                self._wake.set()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """One more may be in flight."""
+        self._start()
+        if len(self._ready) <= self._few() or not self.reaching:
+            self._wake.set()
 
     def _after(self, envelope: EnvelopeName, count: int) -> set[EnvelopeName]:
         """Where an envelope belongs of which so many were forwarded: it may have to rest.
@@ -422,23 +408,9 @@ class Forwarder:
             except TimeoutError:
                 return
 
-    def _groups(self, items: Iterable[Item]) -> list[list[Item]]:
-        """Neighbours of one workflow, as many as fit into one signal."""
-        groups: list[list[Item]] = []
-        size_bytes = 0
-        for item in items:
-            size_bytes += item.size_bytes
-            if (
-                not groups
-                or groups[-1][0].workflow_id != item.workflow_id
-                or size_bytes > self._pace.batch_bytes
-            ):
-                groups.append([])
-                size_bytes = item.size_bytes
-            groups[-1].append(item)
-        return groups
-
-    async def _deliver(self, group: Sequence[Item]) -> None:
+    async def _deliver(self, group: Sequence[Item], last: bool) -> None:
+        """Signal them. With the ``last`` ones of an envelope, another's turn comes before these are
+        written down."""
         batch = EventBatch(events=tuple(item.event for item in group))
         workflow_id, ids = group[0].workflow_id, [item.row_id for item in group]
         self.counts["signals"] += 1
@@ -458,9 +430,20 @@ class Forwarder:
             if rerouted:
                 await self._journal.mark(rerouted, "delivered", REROUTED)
             if len(rerouted) < len(ids):
-                await self._marks.delivered([i for i in ids if i not in rerouted])
+                await self._delivered([i for i in ids if i not in rerouted], last)
             self.counts["delivered"] += len(ids)
             self._rate.count(len(ids), asyncio.get_running_loop().time())
+
+    async def _delivered(self, ids: Sequence[int], last: bool) -> None:
+        if not last:
+            await self._marks.delivered(ids)
+            return
+        self._marking += 1
+        self._go_on()
+        try:
+            await self._marks.delivered(ids)
+        finally:
+            self._marking -= 1
 
     async def _quarantine(self, ids: Sequence[int], why: str) -> None:
         await self._journal.mark(ids, "quarantined", why)

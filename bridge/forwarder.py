@@ -19,13 +19,14 @@ from typing import Any
 
 import uvloop
 
-from bridge.forward import Forwarder, Pace
+from bridge.forward import Forwarder
 from bridge.offspring import OWNED, owner_gone
+from bridge.pace import Pace
 from bridge.programs import FOR_A_PERSON, CommandLine, log_to_stderr, write_announcement
 from bridge.sink import TemporalSink
 from bridge.strain import Sign
 from sealwax.connection import connect
-from sealwax.leaving import leave
+from sealwax.lifetime import leave, settle_in
 from sealwax.providers.registry import webhook_reader
 from sealwax.settings import Settings, SettingsError, load_settings
 from sealwax.stores.base import Journal, Retention, StoreError
@@ -68,6 +69,7 @@ async def run(settings: Settings, announce: Path | None, *, owned: bool) -> None
             beside.append(_end_with_owner(forwarder))
         tasks = [asyncio.create_task(work) for work in beside]
         log.info("forwarding as %s", forwarder.name)
+        settle_in()
         write_announcement(announce, {"url": None, "name": forwarder.name})
         try:
             await forwarder.run()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sealwax.stores.base import Journal, StoreError
 
-GATHER_S = 0.01
+GATHER_S = 0.025
 
 
 class Marks:

@@ -133,3 +133,16 @@ def _item(reader: WebhookReader, row: JournalRow, target: str, rerouted: bool) -
         # No MAC covers what it says: it is a reason to look, and what is found then counts.
         event = replace(event, facts=(), needs_read=True, session_left_at=None)
     return Item(row.id, event, target, rerouted, len(_EVENT.dump_json(event)))
+
+
+def grouped(items: Iterable[Item], bytes_max: int) -> list[list[Item]]:
+    """Neighbours of one workflow, as many as fit into one signal of about so many bytes."""
+    groups: list[list[Item]] = []
+    size_bytes = 0
+    for item in items:
+        size_bytes += item.size_bytes
+        if not groups or groups[-1][0].workflow_id != item.workflow_id or size_bytes > bytes_max:
+            groups.append([])
+            size_bytes = item.size_bytes
+        groups[-1].append(item)
+    return groups

@@ -21,7 +21,7 @@ from demo.run import Options, Result, run
 from demo.stack import ProgramFailed
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.connection import ConnectionFailed
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 
 _ENVELOPES_MAX = 200
 _DEFAULTS = Options()

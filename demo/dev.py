@@ -32,7 +32,7 @@ from demo.temporal_dev import TemporalBinaryMissing, free_port, start_temporal
 from sealwax.client import EnvelopeClient
 from sealwax.connection import ConnectionFailed
 from sealwax.definition import Recipient
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 from sealwax.messages import SEARCH_ATTRIBUTES
 from sealwax.opening import open_client
 

@@ -30,7 +30,7 @@ from sealwax.cli_changes import changes
 from sealwax.cli_keys import keys
 from sealwax.cli_operator import operator
 from sealwax.cli_webhooks import webhooks
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 from sealwax.options import Common
 
 # Importing Temporal takes half a second, which --help and a mistyped option need not cost: so the

@@ -36,7 +36,7 @@ from demo.stack import ProgramFailed
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.answers import ClientError
 from sealwax.connection import ConnectionFailed
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 
 SECONDS, LONG_SECONDS = 20.0, 60.0
 LONG_ROUNDS = 7

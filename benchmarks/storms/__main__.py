@@ -23,7 +23,7 @@ from benchmarks.storms.storm import Options, Result, run, tell
 from demo.stack import ProgramFailed
 from demo.temporal_dev import TemporalBinaryMissing
 from sealwax.connection import ConnectionFailed
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 
 SECONDS_MAX = 86_400
 SEEDS_MAX = 1_000

@@ -45,7 +45,7 @@ from temporalio.worker import (
 
 import worker
 from sealwax.connection import connect
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 from sealwax.settings import Settings, load_settings
 
 _STANDING_STILL = frozenset({"query_workflow", "remove_from_cache"})

@@ -207,6 +207,19 @@ class JournalRow:
     duplicates: int
     retry_at: datetime | None
 
+    @property
+    def envelope(self) -> EnvelopeName:
+        """Whose it is."""
+        return EnvelopeName(self.webhook.account, self.webhook.provider_envelope_id)
+
+
+def by_envelope(rows: Iterable[JournalRow]) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
+    """Each envelope's rows, in the order of their ids."""
+    found: dict[EnvelopeName, list[JournalRow]] = {}
+    for row in sorted(rows, key=lambda row: row.id):
+        found.setdefault(row.envelope, []).append(row)
+    return {name: tuple(of) for name, of in found.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:

@@ -36,6 +36,7 @@ from sealwax.stores.base import (
     Webhook,
     WebhookFilter,
     WebhookState,
+    by_envelope,
 )
 from sealwax.stores.group_writer import GroupWriter
 from sealwax.stores.journal_appending import append_group
@@ -68,7 +69,7 @@ WAITING_MAX = 20_000
 WAITING_BYTES_MAX = 256 * 1024 * 1024
 READ_BYTES_MAX = 16 * 1024 * 1024
 VISIT_ROWS = 400
-DUE_ROWS_PER_ENVELOPE = 20
+DUE_ROWS_PER_ENVELOPE = (2, 20)
 DUE_STEPS_PER_ENVELOPE = 4
 SEALED_IN_LINE_BYTES = 256 * 1024
 CHECK_S = 5.0
@@ -214,19 +215,24 @@ class SqliteJournal:
     ) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
         """See ``Journal.undelivered_of``."""
 
-        def work() -> list[tuple[EnvelopeName, tuple[JournalRow, ...]]]:
-            read: list[tuple[EnvelopeName, tuple[JournalRow, ...]]] = []
-            count = size_bytes = 0
-            for name in envelopes:
-                if found := self._opened(sql.UNDELIVERED, _undelivered_of(name, 0, limit)):
-                    read.append((name, tuple(found)))
-                count += len(found)
-                size_bytes += sum(len(row.webhook.body) for row in found)
-                if count >= VISIT_ROWS or size_bytes >= READ_BYTES_MAX:
+        def work() -> list[JournalRow]:
+            read: list[JournalRow] = []
+            names: set[EnvelopeName] = set()
+            size_bytes = 0
+            asked = {"names": _listed(envelopes), "limit": limit}
+            for found in self._reader.execute(sql.UNDELIVERED_OF, asked):
+                row = row_of(found, self._keyring)
+                if row.envelope not in names and len(read) >= VISIT_ROWS:
+                    break
+                names.add(row.envelope)
+                read.append(row)
+                size_bytes += len(row.webhook.body)
+                if size_bytes >= READ_BYTES_MAX:
                     break
             return read
 
-        return dict(await self._in_reader(work))
+        read = by_envelope(await self._in_reader(work))
+        return {name: rows_of[:limit] for name, rows_of in read.items()}
 
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
         """See ``Journal.pending``."""
@@ -346,20 +352,16 @@ class SqliteJournal:
         return moved
 
     def _due(self, now_us: int, limit: int) -> list[EnvelopeName]:
-        rows_max = limit * DUE_ROWS_PER_ENVELOPE
-        held = {EnvelopeName(str(a), str(e)) for a, e in self._reader.execute(sql.HELD, (now_us,))}
         found: list[EnvelopeName] = []
-        looked_at = 0
-        for account, envelope, count in self._reader.execute(
-            sql.DUE, {"now": now_us, "rows": rows_max}
-        ):
-            looked_at += count
-            name = EnvelopeName(str(account), str(envelope))
-            if name not in held and len(found) < limit:
-                found.append(name)
-        if len(found) < limit and looked_at >= rows_max:
-            # The oldest rows are those of envelopes that are held or few: look at others, by name.
-            self._add_by_name(found, held, limit)
+        for rows_per_envelope in DUE_ROWS_PER_ENVELOPE:
+            asked = {"now": now_us, "limit": limit, "rows": limit * rows_per_envelope}
+            ((looked_at, names),) = rows(self._reader, sql.DUE, asked)
+            found = _names(names)
+            if len(found) >= limit or looked_at < limit * rows_per_envelope:
+                return found
+        # The oldest rows are those of envelopes that are held or few: look at others, by name.
+        held = {EnvelopeName(str(a), str(e)) for a, e in rows(self._reader, sql.HELD, (now_us,))}
+        self._add_by_name(found, held, limit)
         return found
 
     def _add_by_name(self, found: list[EnvelopeName], held: set[EnvelopeName], limit: int) -> None:
@@ -424,11 +426,16 @@ def _listed(names: Iterable[EnvelopeName]) -> str:
     return json.dumps([(name.account, name.provider_envelope_id) for name in names])
 
 
+def _names(listed: str) -> list[EnvelopeName]:
+    return [EnvelopeName(account, envelope) for account, envelope in json.loads(listed)]
+
+
 def _claim(connection: apsw.Connection, asked: list[dict[str, Any]]) -> list[set[EnvelopeName]]:
-    return [
-        {EnvelopeName(*map(str, found)) for found in rows(connection, sql.CLAIM, claims)}
-        for claims in asked
-    ]
+    claimed = []
+    for claims in asked:
+        connection.execute(sql.CLAIM, claims)
+        claimed.append(set(_names(rows(connection, sql.CLAIMED, claims)[0][0])))
+    return claimed
 
 
 def _release(connection: apsw.Connection, asked: list[tuple[str, str]]) -> list[None]:

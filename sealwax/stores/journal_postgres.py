@@ -35,10 +35,10 @@ from sealwax.stores.base import (
     Webhook,
     WebhookFilter,
     WebhookState,
+    by_envelope,
 )
 from sealwax.stores.journal_postgres_groups import AppendGroups
 from sealwax.stores.journal_postgres_rows import (
-    by_envelope,
     columns,
     delivery_to_write,
     entry_of,

@@ -108,15 +108,6 @@ def columns(names: Iterable[EnvelopeName]) -> tuple[list[str], list[str]]:
     return [name.account for name in listed], [name.provider_envelope_id for name in listed]
 
 
-def by_envelope(rows: Iterable[JournalRow]) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
-    """Each envelope's rows, in the order of their ids."""
-    found: dict[EnvelopeName, list[JournalRow]] = {}
-    for row in sorted(rows, key=lambda row: row.id):
-        name = EnvelopeName(row.webhook.account, row.webhook.provider_envelope_id)
-        found.setdefault(name, []).append(row)
-    return {name: tuple(of) for name, of in found.items()}
-
-
 def refused_of(found: Sequence[Any], keyring: Keyring) -> RefusedWebhook:
     """What ``journal_postgres_schema.REFUSED`` found, opened. Raises ``KeyUnknown``."""
     *columns, received_at, sealed = found

@@ -74,8 +74,10 @@ CREATE TRIGGER IF NOT EXISTS tally_moved AFTER UPDATE OF state ON webhook
 WHEN old.state != new.state BEGIN
     UPDATE tally SET count = count - 1 WHERE name = old.state;
     INSERT INTO tally VALUES (new.state, 1) ON CONFLICT DO UPDATE SET count = count + 1;
-    INSERT INTO tally SELECT 'again', 1 WHERE new.state = 'pending'
-        ON CONFLICT DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS tally_again AFTER UPDATE OF state ON webhook
+WHEN new.state = 'pending' AND old.state != 'pending' BEGIN
+    INSERT INTO tally VALUES ('again', 1) ON CONFLICT DO UPDATE SET count = count + 1;
 END;
 CREATE TRIGGER IF NOT EXISTS tally_gone AFTER DELETE ON webhook BEGIN
     UPDATE tally SET count = count - 1 WHERE name = old.state;
@@ -129,17 +131,37 @@ UNDELIVERED = (
     f"{_WHOLE.format('webhook')} WHERE w.id IN ({_OF_ENVELOPE.format('pending')}"
     f" UNION ALL {_OF_ENVELOPE.format('parked')}) ORDER BY w.id LIMIT :limit"
 )
+_OF_NAMED = """
+SELECT * FROM (SELECT id FROM webhook INDEXED BY webhook_{0}_of
+               WHERE state = '{0}' AND account = n.value ->> 0
+                   AND provider_envelope_id = n.value ->> 1 ORDER BY id LIMIT :limit)
+"""
+# A cross join goes from one name to the next, so that one envelope's rows come together.
+UNDELIVERED_OF = f"""
+SELECT {_COLUMNS}, w.delivery, p.sealed
+FROM json_each(:names) n CROSS JOIN webhook w CROSS JOIN payload p
+WHERE p.id = w.id AND w.id IN ({_OF_NAMED.format("pending")} UNION ALL {_OF_NAMED.format("parked")})
+"""
 
 # The oldest rows only: after a long outage the backlog is large, and this is asked again and again.
+# All in one row, because with each that is stepped to Python's lock has to be had again.
 DUE = """
-SELECT account, provider_envelope_id, count(*) FROM (
+WITH oldest AS MATERIALIZED (
     SELECT * FROM (SELECT account, provider_envelope_id, id FROM webhook
                    WHERE state = 'pending' ORDER BY id LIMIT :rows)
     UNION ALL
     SELECT * FROM (SELECT account, provider_envelope_id, id FROM webhook
                    WHERE state = 'parked' AND retry_us IS NOT NULL AND retry_us <= :now
                    ORDER BY retry_us LIMIT :rows)
-) GROUP BY account, provider_envelope_id ORDER BY min(id)
+), free AS (
+    SELECT account, provider_envelope_id, min(id) AS first FROM oldest o
+    GROUP BY account, provider_envelope_id HAVING NOT EXISTS (
+        SELECT 1 FROM claim c WHERE c.account = o.account
+            AND c.provider_envelope_id = o.provider_envelope_id AND c.until_us > :now)
+    ORDER BY first LIMIT :limit
+)
+SELECT (SELECT count(*) FROM oldest), json_group_array(
+    json_array(account, provider_envelope_id) ORDER BY first) FROM free
 """
 NEXT_PENDING_OF = """
 SELECT account, provider_envelope_id FROM webhook
@@ -152,7 +174,11 @@ INSERT INTO claim (account, provider_envelope_id, forwarder, until_us)
 SELECT value ->> 0, value ->> 1, :forwarder, :until FROM json_each(:names) WHERE true
 ON CONFLICT DO UPDATE SET forwarder = excluded.forwarder, until_us = excluded.until_us
     WHERE until_us <= :now
-RETURNING account, provider_envelope_id
+"""
+CLAIMED = """
+SELECT json_group_array(json_array(account, provider_envelope_id)) FROM claim
+WHERE forwarder = :forwarder AND until_us = :until
+    AND (account, provider_envelope_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(:names))
 """
 RELEASE = """
 DELETE FROM claim WHERE forwarder = ? AND (account, provider_envelope_id) IN (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,11 @@ SELECT account, provider, workflow_id, routing_token, coalesce(provider_envelope
        final_status, created_at, run_id, order_digest, business_key_digest
 FROM envelope WHERE """
 _OF_ENVELOPE = "account = ? AND provider_envelope_id = ?"
+_OF_TOKENS = _SELECT + "routing_token IN (SELECT value FROM json_each(?))"
+_OF_ENVELOPES = (
+    _SELECT
+    + "(account, provider_envelope_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
+)
 
 
 def open_registry(path: Path) -> SqliteRegistry:
@@ -194,14 +200,14 @@ class SqliteRegistry:
     ) -> Located:
         """See ``Registry.located``. One visit of the thread, however many are asked for."""
 
+        asked = json.dumps([(name.account, name.provider_envelope_id) for name in envelopes])
+
         def work() -> Located:
-            by_token = {t: self._one("routing_token = ?", (t,)) for t in tokens}
-            by_envelope = {
-                e: self._one(_OF_ENVELOPE, (e.account, e.provider_envelope_id)) for e in envelopes
-            }
+            found = map(_row, self._connection.execute(_OF_TOKENS, (json.dumps([*tokens]),)))
+            bound = map(_row, self._connection.execute(_OF_ENVELOPES, (asked,)))
             return Located(
-                {token: row for token, row in by_token.items() if row is not None},
-                {name: row for name, row in by_envelope.items() if row is not None},
+                {row.routing_token: row for row in found},
+                {EnvelopeName(row.account, row.provider_envelope_id): row for row in bound},
             )
 
         return await self._in_thread(work)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bridge.forward import Forwarder, Pace
+from bridge.forward import Forwarder
 from bridge.ingest import Accept, Source, ingest
+from bridge.pace import Pace
 from sealwax.providers.base import WebhookReader
 from sealwax.stores.base import EnvelopeName, RegistryRow
 from sealwax.stores.journal import SqliteJournal, open_journal

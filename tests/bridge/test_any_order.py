@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from temporalio.testing import WorkflowEnvironment
 
 from bridge.app import BridgeApp, Receive, Scope, Send
-from bridge.forward import Forwarder, Pace
+from bridge.forward import Forwarder
 from bridge.ingest import Accept, ingest
+from bridge.pace import Pace
 from bridge.serving import Server, listen
 from bridge.sink import TemporalSink
 from bridge.sources import sources

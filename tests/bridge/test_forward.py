@@ -6,17 +6,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
 
 from bridge import forward
-from bridge.forward import Pace
+from bridge.pace import Pace
 from sealwax.facts import EnvelopeStatus, Fact
 from sealwax.messages import EventBatch
-from sealwax.stores.base import EnvelopeName, JournalCounts, Located
+from sealwax.stores.base import EnvelopeName, JournalCounts, Located, WebhookState
 from tests.bridge.deliveries import (
     NOW,
     event_key,
@@ -387,6 +387,31 @@ async def test_one_signal_in_flight_per_envelope_and_a_bounded_number_in_all(rig
     assert 1 < rig.sink.together_max <= 4
     rig.forwarder.stop()
     await asyncio.wait_for(task, 20)
+
+
+async def test_nobody_waits_until_what_became_of_others_is_written_down(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one place in flight, and a journal that does not come to the marks, all are signalled;
+    and none is signalled again."""
+    rig.forwarder = rig.made(dataclasses.replace(QUICK, envelopes_at_once=1))
+    rows = [await rig.bound(f"order-{i}", f"env-{i}") for i in range(3)]
+    keys = {r.workflow_id: await rig.take(message(r.provider_envelope_id)) for r in rows}
+    mark, free = rig.journal.mark, asyncio.Event()
+
+    async def marked_late(ids: Iterable[int], state: WebhookState, reason: str = "") -> None:
+        await free.wait()
+        await mark(ids, state, reason)
+
+    monkeypatch.setattr(rig.journal, "mark", marked_late)
+    task = asyncio.create_task(rig.forwarder.run())
+    await rig.sink.until(lambda: all(rig.sink.events(w) == [k] for w, k in keys.items()))
+    assert (await rig.journal.counts()).pending == 3
+    free.set()
+    rig.forwarder.stop()
+    await asyncio.wait_for(task, 20)
+    assert (await rig.journal.counts()).delivered == 3
+    assert len(rig.sink.batches) == 3
 
 
 async def test_a_signal_that_hangs_does_not_keep_the_bridge_from_stopping(

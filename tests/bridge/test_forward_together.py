@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.forward import Forwarder, Pace
+from bridge.forward import Forwarder
+from bridge.pace import Pace
 from sealwax.messages import EventBatch
 from sealwax.stores.base import EnvelopeName, Journal
 from sealwax.stores.journal import open_journal

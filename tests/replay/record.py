@@ -19,7 +19,7 @@ from demo.temporal_dev import free_port
 from sealwax import keys
 from sealwax.connection import start_accounts
 from sealwax.definition import Recipient
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 from sealwax.mutations import AddRecipients, ChangeMessage, UpdateRecipient
 from tests import programs, rig, temporal_server
 

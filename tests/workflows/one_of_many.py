@@ -12,7 +12,7 @@ import sys
 from sealwax.client import EnvelopeClient
 from sealwax.connection import connect
 from sealwax.definition import BlobRef, Recipient, RecipientKind
-from sealwax.leaving import leave
+from sealwax.lifetime import leave
 from sealwax.mutations import AddRecipients
 from sealwax.settings import TemporalSettings
 from tests import keys

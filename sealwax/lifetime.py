@@ -1,11 +1,21 @@
-"""How a program ends that has used Temporal's SDK."""
+"""How a program settles in, and how one ends that has used Temporal's SDK."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
 from typing import NoReturn
+
+
+def settle_in() -> None:
+    """Take all that stands now out of the collector's sight, because it stands to the end.
+
+    To look through it again takes a tenth of a second, in which nobody is answered.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def leave(status: int) -> NoReturn:
