@@ -22,8 +22,12 @@ A = TypeVar("A")
 T = TypeVar("T")
 Work = Callable[[apsw.Connection, list[A]], list[T]]
 """Does several callers' piece of a transaction and gives each one's outcome, in their order."""
+Alone = Callable[[apsw.Connection, list[A]], list[T] | None]
+"""Does the same in one statement, which needs no transaction around it; None, with nothing done,
+where it takes more than that."""
 
 GROUP_MAX = 512
+
 
 # What says something of the disk or the file and nothing of who asked.
 _EVERYBODYS = (
@@ -46,6 +50,7 @@ class _Job:
     """One caller's piece of a transaction. It may be done twice, after a rollback."""
 
     work: Work[Any, Any]
+    alone: Alone[Any, Any] | None
     value: Any
     size_bytes: int
     loop: asyncio.AbstractEventLoop
@@ -85,14 +90,24 @@ class GroupWriter:
         """How many jobs wait to be written."""
         return self._waiting
 
-    async def do(self, work: Work[A, T], value: A, size_bytes: int = 0, bounded: bool = False) -> T:
+    async def do(
+        self,
+        work: Work[A, T],
+        value: A,
+        size_bytes: int = 0,
+        *,
+        bounded: bool = False,
+        alone: Alone[A, T] | None = None,
+    ) -> T:
         """Do ``work`` with ``value`` in a transaction; returns when that is on disk.
+
+        ``alone`` is tried before, where a whole group has the same.
 
         Raises ``StoreError`` where it is not, and ``StoreFull``, if ``bounded``, where too much
         waits already.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(work, value, size_bytes, loop, loop.create_future())
+        job = _Job(work, alone, value, size_bytes, loop, loop.create_future())
         with self._lock:
             if self._closed:
                 raise StoreError(f"the {self._name} is closed; open it again")
@@ -156,7 +171,11 @@ class GroupWriter:
 
     def transaction(self, group: list[_Job]) -> list[Any]:
         """Do all jobs' work or none; each one's outcome."""
-        connection = self._connection
+        connection, alone = self._connection, group[0].alone
+        if alone is not None and all(job.alone == alone for job in group):
+            done = alone(connection, [job.value for job in group])
+            if done is not None:
+                return done
         connection.execute("BEGIN IMMEDIATE")
         try:
             outcomes: list[Any] = []

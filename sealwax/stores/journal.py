@@ -39,7 +39,7 @@ from sealwax.stores.base import (
     by_envelope,
 )
 from sealwax.stores.group_writer import GroupWriter
-from sealwax.stores.journal_appending import append_group
+from sealwax.stores.journal_appending import Appending
 from sealwax.stores.journal_pruning import PruneStep, forget_steps, prune_steps
 from sealwax.stores.journal_refusals import RefusalValve
 from sealwax.stores.journal_rows import (
@@ -126,6 +126,7 @@ class SqliteJournal:
             writer, "journal", WAITING_MAX, WAITING_BYTES_MAX, keeper.after_commit
         )
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
+        self._appending = Appending()
         self._valve = RefusalValve()
         self._refusing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -140,7 +141,10 @@ class SqliteJournal:
             delivery = await asyncio.to_thread(delivery_to_write, webhook, self._keyring)
         else:
             delivery = delivery_to_write(webhook, self._keyring)
-        return await self._writer.do(append_group, delivery, len(webhook.body), bounded=True)
+        way = self._appending
+        return await self._writer.do(
+            way.within, delivery, len(webhook.body), bounded=True, alone=way.alone
+        )
 
     def refuse(self, refused: RefusedWebhook) -> None:
         """See ``Journal.refuse``."""

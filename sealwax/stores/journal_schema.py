@@ -1,8 +1,8 @@
 """The journal's tables in SQLite, and the statements upon them.
 
 A webhook's small columns and its sealed bytes stand apart: what is marked again and again is then
-a row of some 300 bytes, not one of several pages. Whoever changes a state by hand keeps the counts
-right, because triggers do; appends count for themselves, a group at a time.
+a row of some 300 bytes, not one of several pages. Both are written through a view. Whoever changes
+a state by hand keeps the counts right, because triggers do.
 """
 
 from __future__ import annotations
@@ -70,6 +70,22 @@ CREATE INDEX IF NOT EXISTS refused_of ON refused (account, id);
 
 CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL)
     STRICT, WITHOUT ROWID;
+
+-- A webhook as it comes: of two tables, and counted, in one statement.
+CREATE VIEW IF NOT EXISTS arriving AS
+    SELECT w.id, delivery, account, provider_envelope_id, token, event_key, provider, event_name,
+        trust, received_us, state, reason, sealed
+    FROM webhook w JOIN payload p ON p.id = w.id;
+CREATE TRIGGER IF NOT EXISTS arrived INSTEAD OF INSERT ON arriving BEGIN
+    SELECT RAISE(ABORT, 'its row was pruned') FROM past WHERE delivery = new.delivery;
+    INSERT INTO webhook (id, delivery, account, provider_envelope_id, token, event_key, provider,
+        event_name, trust, received_us, state, reason)
+    VALUES (new.id, new.delivery, new.account, new.provider_envelope_id, new.token, new.event_key,
+        new.provider, new.event_name, new.trust, new.received_us, new.state, new.reason);
+    INSERT INTO payload VALUES (new.id, new.sealed);
+    INSERT INTO tally VALUES (new.state, 1) ON CONFLICT DO UPDATE SET count = count + 1;
+END;
+
 CREATE TRIGGER IF NOT EXISTS tally_moved AFTER UPDATE OF state ON webhook
 WHEN old.state != new.state BEGIN
     UPDATE tally SET count = count - 1 WHERE name = old.state;
@@ -90,6 +106,7 @@ END;
 """
 
 TALLY = "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
+
 LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'webhook'"
 
 # Ids and what became pending again: what grows whenever there may be something to forward.
@@ -101,14 +118,7 @@ KNOWN = """
 SELECT delivery, id, 1 FROM webhook WHERE delivery IN ({0})
 UNION ALL SELECT delivery, id, 0 FROM past WHERE delivery IN ({0})
 """
-APPEND_WEBHOOKS = """
-INSERT INTO webhook (id, delivery, account, provider_envelope_id, token, event_key, provider,
-    event_name, trust, received_us, state, reason)
-SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
-"""
-APPEND_PAYLOADS = """
-INSERT INTO payload (id, sealed) SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
-"""
+APPEND = "INSERT INTO arriving SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL"
 
 _COLUMNS = """
 w.id, w.account, w.provider, w.token, w.event_key, w.event_name, w.provider_envelope_id,

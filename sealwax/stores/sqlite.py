@@ -60,6 +60,8 @@ def open_writer(path: Path, schema: str, application_id: int) -> apsw.Connection
         except BaseException:
             connection.close()
             raise
+    except apsw.CorruptError as error:
+        raise _damaged(path, str(error)) from error
     except (apsw.Error, OSError) as error:
         raise StoreUnusable(f"{path} cannot be opened as a store: {error}") from error
     return connection
@@ -217,13 +219,16 @@ def check_whole(connection: apsw.Connection, path: Path, within_s: float) -> boo
     finally:
         connection.set_progress_handler(None)
     if found != ["ok"]:
-        first = found[0].splitlines()[-1] if found else "unreadable"
-        raise StoreUnusable(
-            f"{path} is damaged ({first}); stop the programs that use it, move {path.name}* to"
-            " another folder and start again: a new one is made, sweeps find what came meanwhile,"
-            " and `sqlite3 OLD .recover` saves what can still be read of the old one"
-        )
+        raise _damaged(path, found[0].splitlines()[-1] if found else "unreadable")
     return True
+
+
+def _damaged(path: Path, what: str) -> StoreUnusable:
+    return StoreUnusable(
+        f"{path} is damaged ({what}); stop the programs that use it, move {path.name}* to"
+        " another folder and start again: a new one is made, sweeps find what came meanwhile,"
+        " and `sqlite3 OLD .recover` saves what can still be read of the old one"
+    )
 
 
 def _prepared(connection: apsw.Connection, schema: str, application_id: int, path: Path) -> None:
@@ -250,6 +255,8 @@ def _prepare(connection: apsw.Connection, schema: str, application_id: int, path
         raise StoreUnusable(f"{path} is not a store of this kind; name another folder")
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
+    # Else each page that a statement of many rows changes is first copied into a file.
+    connection.pragma("temp_store", "memory")
     connection.wal_autocheckpoint(AUTOCHECKPOINT_PAGES)
     connection.execute("BEGIN IMMEDIATE")
     try:

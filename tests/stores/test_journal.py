@@ -200,6 +200,29 @@ async def test_forwarders_that_claim_at_once_share_the_envelopes(place: JournalP
     assert sorted(got) == sorted(names)
 
 
+async def test_bridges_that_keep_in_one_place_take_nothing_from_each_other(
+    place: JournalPlace,
+) -> None:
+    """Each event is kept once, whoever is told of it first and how many come at a time."""
+    journals = [await place.open() for _ in range(3)]
+    kept: dict[str, set[int]] = {}
+    for turn in range(12):
+        # Each has new ones, one that it had before, and one that another has had.
+        keys = [[f"{turn}-{n}-{i}" for i in range(turn)] for n in range(3)]
+        for n, own in enumerate(keys):
+            own += [f"{turn - 1}-{n}-0", f"{turn - 1}-{(n + 1) % 3}-0"] if turn > 1 else []
+        asked = [(j, key) for j, own in zip(journals, keys, strict=True) for key in own]
+        told = await asyncio.gather(*(j.append(webhook(key)) for j, key in asked))
+        for (_, key), appended in zip(asked, told, strict=True):
+            assert appended.duplicate == (key in kept)
+            kept.setdefault(key, set()).add(appended.id)
+    ids = [row_id for found in kept.values() for row_id in found]
+    assert len(ids) == len(set(ids)) == len(kept)
+    counts = await journals[0].counts()
+    assert (counts.pending, counts.duplicates) == (len(kept), 10 * 6)
+    assert len(await journals[1].pending(1_000)) == len(kept)
+
+
 async def test_a_large_backlog_of_envelopes_that_are_held_hides_no_other(
     journal: Journal,
 ) -> None:
