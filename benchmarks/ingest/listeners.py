@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import httpx
 from benchmarks.ingest import shim
 from benchmarks.ingest.load import Job, Sent
 from benchmarks.ingest.payloads import invented
-from benchmarks.ingest.samples import latencies_ms, per_second, spread
+from benchmarks.ingest.samples import latencies_ms, per_second, ratio, spread
 from benchmarks.ingest.sampling import cpu_s
 from benchmarks.ingest.sender import send
 from demo import stage
@@ -88,14 +88,14 @@ class Listeners:
                 rates[name].append(per_second(sent))
                 spent[name].append(1e6 * (cpu_s(self._pids[name]) - before_s) / max(1, acked))
         found: dict[str, Any] = {
-            "ratio_to_verify_only": _ratio(rates[KEEP], rates[VERIFY]),
+            "ratio_to_verify_only": ratio(rates[KEEP], rates[VERIFY]),
             "ratio_with_slow_disk": None,
             "ack_ms_slow_disk": None,
             "cpu_us_per_event": {name: round(median(got)) for name, got in spent.items()},
             "closed_loop_per_second": {n: [round(r) for r in got] for n, got in rates.items()},
         }
         if SLOW in self._urls:
-            found["ratio_with_slow_disk"] = _ratio(rates[SLOW], rates[VERIFY])
+            found["ratio_with_slow_disk"] = ratio(rates[SLOW], rates[VERIFY])
             sent = await self._send(SLOW, phases=((SURGE_PER_S, lengths.surge_s),), patience_s=20.0)
             found["ack_ms_slow_disk"] = spread(latencies_ms(sent))
         found["kept"] = {name: await self._kept(name) for name in self._urls}
@@ -170,11 +170,6 @@ async def load_program(folder: Path, seed: int) -> dict[str, Any]:
         "ack_ms": spread(latencies_ms(surge)),
         "cpu_us_per_event": round(1e6 * surge.cpu_s / len(surge.due)),
     }
-
-
-def _ratio(these: Sequence[float], those: Sequence[float]) -> float:
-    """The median of the rounds' ratios."""
-    return round(median(a / b for a, b in zip(these, those, strict=True)), 2)
 
 
 _ENV = {"PYTHONPATH": os.pathsep.join((str(CHECKOUT), os.environ.get("PYTHONPATH", "")))}

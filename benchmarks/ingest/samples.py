@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 from benchmarks.ingest.load import Sent
 
@@ -22,6 +23,11 @@ def spread(values: Sequence[float]) -> Spread:
     if not values:
         return {"p50": None, "p99": None}
     return {"p50": round(rank(values, 0.5), 1), "p99": round(rank(values, 0.99), 1)}
+
+
+def ratio(these: Sequence[float], those: Sequence[float]) -> float:
+    """The median of the rounds' ratios: what slows the machine in a round slows both."""
+    return round(median(a / b for a, b in zip(these, those, strict=True)), 2)
 
 
 def per_second(sent: Sent) -> float:
