@@ -30,7 +30,7 @@ help: ## Say what can be made
 demo: $(STAMP) ## Contracts from draft to completed on this machine (SEED= ENVELOPES= OVERLAP=on|off KEEP=1)
 	@exec $(BIN)/python -m demo $(DEMO_OPTIONS)
 
-bench: $(STAMP) ## The benchmarks, each within three minutes (ARGS=--long for the full runs)
+bench: $(STAMP) ## The benchmarks, each within five minutes (ARGS=--long for the full runs)
 	@exec $(BIN)/python -m benchmarks.sessions $(ARGS)
 	@exec $(BIN)/python -m benchmarks.quota $(ARGS)
 	@exec $(BIN)/python -m benchmarks.ingest $(ARGS)

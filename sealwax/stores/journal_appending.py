@@ -46,7 +46,8 @@ class Appending:
 
     def alone(self, connection: apsw.Connection, asked: list[Delivery]) -> list[Appended] | None:
         """Append them in one statement, outside of any transaction; None where that cannot be."""
-        if not self._next_id or len({delivery.digest for delivery in asked}) < len(asked):
+        digests = {delivery.digest for delivery in asked}
+        if not self._next_id or len(digests) < len(asked) or len(asked) > GROUP_MAX:
             return None
         ids = range(self._next_id, self._next_id + len(asked))
         try:

@@ -237,6 +237,22 @@ async def until(
             await asyncio.sleep(0.02)
 
 
+def locked(where: str) -> bool:
+    """Whether somebody has an SQLite file for himself, for longer than a transaction takes."""
+    if where.startswith("postgresql:"):
+        return False
+    connection = apsw.Connection(where)
+    connection.set_busy_timeout(500)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except apsw.BusyError:
+        return True
+    finally:
+        connection.close()
+    return False
+
+
 class Crew:
     """Worker processes on one account, and the provider's count of what arrived."""
 
@@ -339,6 +355,10 @@ async def test_a_worker_stopped_past_its_permits_life_is_reported(
     try:
         await crew.until(lambda: all(f.exists() and f.read_text() for f in crew.files))
         stopped = crew.send(0, signal.SIGSTOP)
+        while locked(place.where):
+            # Who stands still with the file's lock keeps everybody from it, which is no breach.
+            crew.send(0, signal.SIGCONT)
+            stopped = crew.send(0, signal.SIGSTOP)
         life_us = round((LIMITS.life_s + LIMITS.transit_s) * 1_000_000)
         await crew.until(lambda: crew.since(stopped + 2 * life_us) > 20)
         crew.send(0, signal.SIGCONT)
