@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -57,6 +58,7 @@ from sealwax.stores.sqlite import (
     LogKeeper,
     Patience,
     check_whole,
+    listed,
     open_folder,
     open_reader,
     open_writer,
@@ -176,7 +178,7 @@ class SqliteJournal:
         if not due:
             return ()
         asked = {
-            "names": _listed(due),
+            "names": listed(due),
             "forwarder": forwarder,
             "until": now_us + round(hold_s * 1e6),
             "now": now_us,
@@ -188,7 +190,7 @@ class SqliteJournal:
         """See ``Journal.release``."""
         names = list(envelopes)
         if names:
-            await self._writer.do(_release, (forwarder, _listed(names)))
+            await self._writer.do(_release, (forwarder, listed(names)))
 
     async def arrived(self, timeout_s: float) -> bool:
         """See ``Journal.arrived``."""
@@ -218,25 +220,9 @@ class SqliteJournal:
         self, envelopes: Sequence[EnvelopeName], limit: int
     ) -> dict[EnvelopeName, tuple[JournalRow, ...]]:
         """See ``Journal.undelivered_of``."""
-
-        def work() -> list[JournalRow]:
-            read: list[JournalRow] = []
-            names: set[EnvelopeName] = set()
-            size_bytes = 0
-            asked = {"names": _listed(envelopes), "limit": limit}
-            for found in self._reader.execute(sql.UNDELIVERED_OF, asked):
-                row = row_of(found, self._keyring)
-                if row.envelope not in names and len(read) >= VISIT_ROWS:
-                    break
-                names.add(row.envelope)
-                read.append(row)
-                size_bytes += len(row.webhook.body)
-                if size_bytes >= READ_BYTES_MAX:
-                    break
-            return read
-
-        read = by_envelope(await self._in_reader(work))
-        return {name: rows_of[:limit] for name, rows_of in read.items()}
+        asked = {"names": listed(envelopes), "limit": limit}
+        read = await self._rows(sql.UNDELIVERED_OF, asked, VISIT_ROWS)
+        return {name: rows_of[:limit] for name, rows_of in by_envelope(read).items()}
 
     async def pending(self, limit: int) -> tuple[JournalRow, ...]:
         """See ``Journal.pending``."""
@@ -387,17 +373,23 @@ class SqliteJournal:
         self._look_from = name
 
     async def _rows(
-        self, text: str, values: tuple[Any, ...] | dict[str, Any]
+        self, text: str, values: tuple[Any, ...] | dict[str, Any], visit: float = math.inf
     ) -> tuple[JournalRow, ...]:
-        return tuple(await self._in_reader(lambda: self._opened(text, values)))
+        return tuple(await self._in_reader(lambda: self._opened(text, values, visit)))
 
-    def _opened(self, text: str, values: tuple[Any, ...] | dict[str, Any]) -> list[JournalRow]:
-        """Whole rows, no more than ``READ_BYTES_MAX`` and one; for the thread that reads."""
+    def _opened(
+        self, text: str, values: tuple[Any, ...] | dict[str, Any], visit: float
+    ) -> list[JournalRow]:
+        """Whole rows, no more than ``READ_BYTES_MAX`` and one, and after ``visit`` of them none of
+        another envelope; for the thread that reads."""
         read: list[JournalRow] = []
         size_bytes = 0
         for found in self._reader.execute(text, values):
-            read.append(row_of(found, self._keyring))
-            size_bytes += len(read[-1].webhook.body)
+            row = row_of(found, self._keyring)
+            if len(read) >= visit and row.envelope != read[-1].envelope:
+                break
+            read.append(row)
+            size_bytes += len(row.webhook.body)
             if size_bytes >= READ_BYTES_MAX:
                 break
         return read
@@ -424,10 +416,6 @@ def _undelivered_of(envelope: EnvelopeName, after: int, limit: int) -> dict[str,
         "after": after,
         "limit": limit,
     }
-
-
-def _listed(names: Iterable[EnvelopeName]) -> str:
-    return json.dumps([(name.account, name.provider_envelope_id) for name in names])
 
 
 def _names(listed: str) -> list[EnvelopeName]:

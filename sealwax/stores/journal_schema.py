@@ -106,7 +106,6 @@ END;
 """
 
 TALLY = "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
-
 LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'webhook'"
 
 # Ids and what became pending again: what grows whenever there may be something to forward.

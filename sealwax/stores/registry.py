@@ -25,7 +25,7 @@ from sealwax.stores.base import (
     StoreError,
     StoreUnusable,
 )
-from sealwax.stores.sqlite import open_writer
+from sealwax.stores.sqlite import listed, open_writer
 
 T = TypeVar("T")
 
@@ -200,11 +200,9 @@ class SqliteRegistry:
     ) -> Located:
         """See ``Registry.located``. One visit of the thread, however many are asked for."""
 
-        asked = json.dumps([(name.account, name.provider_envelope_id) for name in envelopes])
-
         def work() -> Located:
             found = map(_row, self._connection.execute(_OF_TOKENS, (json.dumps([*tokens]),)))
-            bound = map(_row, self._connection.execute(_OF_ENVELOPES, (asked,)))
+            bound = map(_row, self._connection.execute(_OF_ENVELOPES, (listed(envelopes),)))
             return Located(
                 {row.routing_token: row for row in found},
                 {EnvelopeName(row.account, row.provider_envelope_id): row for row in bound},

@@ -8,18 +8,19 @@ has the fault is refused.
 
 from __future__ import annotations
 
+import json
 import queue
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from sealwax.stores.base import StoreUnusable
+from sealwax.stores.base import EnvelopeName, StoreUnusable
 
 SQLITE_MIN = (3, 51, 3)
 SQLITE_CORRECTED = ((3, 44, 6), (3, 50, 7))
@@ -96,6 +97,11 @@ def rows(
 ) -> list[tuple[Any, ...]]:
     """All rows that a statement gives."""
     return connection.execute(text, values).fetchall()
+
+
+def listed(names: Iterable[EnvelopeName]) -> str:
+    """Names as a statement takes them, from ``json_each``: account and envelope of each."""
+    return json.dumps([(name.account, name.provider_envelope_id) for name in names])
 
 
 class Patience:
